@@ -1,0 +1,249 @@
+"""What travels between the modules, as frozen dataclasses; and the words of the API as enums.
+
+A *batch* is what the API and the database call a request (Flask owns that word). It has
+*products*, one a row of the uploaded file; a product has *images*, one a URL slot. A *segment* is
+a run of rows that one worker takes at a time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class BatchStatus(StrEnum):
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ImageStatus(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RowStatus(StrEnum):
+    """What the output CSV says of a row."""
+
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    NO_IMAGE = "no_image"
+    INVALID = "invalid"
+    PENDING = "pending"
+
+
+class WebhookState(StrEnum):
+    NONE = "none"
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class OutputFormat(StrEnum):
+    AUTO = "auto"
+    JPEG = "jpeg"
+    WEBP = "webp"
+    AVIF = "avif"
+    PNG = "png"
+    KEEP = "keep"
+    CLASSIC = "classic"
+
+
+class FaultCode(StrEnum):
+    """Why a row of the uploaded file is not processed."""
+
+    BAD_URL = "bad_url"
+    EXTRA_CELLS = "extra_cells"
+    TOO_MANY_URLS = "too_many_urls"
+    CELL_TOO_LONG = "cell_too_long"
+
+
+class ErrorCode(StrEnum):
+    """Why an image is not there; HTTP statuses above 299 are `http_<status>` beside these."""
+
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS_EXPIRED = "tls_expired"
+    TLS_UNTRUSTED = "tls_untrusted"
+    TLS_HOST = "tls_host"
+    TIMEOUT = "timeout"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    TOO_LARGE = "too_large"
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    TRUNCATED = "truncated"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_FRAMES = "too_many_frames"
+    DECODE_FAILED = "decode_failed"
+    POISON = "poison"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with one place of the uploaded file.
+
+    `row` counts data rows, `line` the lines of the text, both from 1.
+    """
+
+    row: int
+    line: int
+    column: str
+    code: FaultCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUrl:
+    """One URL slot of a row: the URL as written in the file, and the header it stands under."""
+
+    url: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One data row of the uploaded file; its number counts non-blank rows from 1.
+
+    A row with faults has no `urls`: it is reported, not processed.
+    """
+
+    number: int
+    line: int
+    cells: tuple[str, ...]
+    serial_number: str
+    product_name: str
+    urls: tuple[ImageUrl, ...]
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageError:
+    code: str
+    message: str
+    permanent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """What became of one image; `path` is a storage key and only there when completed."""
+
+    status: ImageStatus
+    path: str | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    kept_original: bool = False
+    error: ImageError | None = None
+
+
+PENDING = ImageResult(ImageStatus.PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One slot of a product: where the picture comes from and what became of it."""
+
+    url: str
+    column: str
+    result: ImageResult = PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One row as the database has it; rows without a URL and rows with faults have no images."""
+
+    row: int
+    images: tuple[Image, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What the caller asked for, with the service's defaults filled in."""
+
+    quality: int = 50
+    format: OutputFormat = OutputFormat.AUTO
+    max_width: int | None = None
+    max_height: int | None = None
+    image_columns: tuple[str, ...] = ()
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """The event that tells of a batch's end; id and body are the same on every try."""
+
+    request_id: str
+    url: str
+    id: str
+    body: str
+    state: WebhookState
+    attempts: int = 0
+    next_attempt_at: datetime | None = None
+    last_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One accepted upload. `total` counts URL slots; paths are storage keys."""
+
+    request_id: str
+    owner: str
+    status: BatchStatus
+    created_at: datetime
+    filename: str
+    upload_path: str
+    options: BatchOptions
+    total: int
+    rows: int
+    webhook_url: str | None = None
+    webhook: Webhook | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    output_csv_path: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """URL slots by what became of them, and bytes fetched and stored."""
+
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.completed + self.failed + self.cancelled
+
+    @classmethod
+    def of(cls, images: Iterator[Image]) -> "Counts":
+        """Counts every slot given, so that counting twice gives the same."""
+        completed = failed = cancelled = bytes_in = bytes_out = 0
+        for image in images:
+            result = image.result
+            completed += result.status is ImageStatus.COMPLETED
+            failed += result.status is ImageStatus.FAILED
+            cancelled += result.status is ImageStatus.CANCELLED
+            bytes_in += result.bytes_in
+            bytes_out += result.bytes_out
+        return cls(completed, failed, cancelled, bytes_in, bytes_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A claimed run of rows; `token` rises with every claim and fences off earlier claims."""
+
+    id: str
+    request_id: str
+    first_row: int
+    last_row: int
+    token: int
