@@ -1,3 +1,1 @@
 """Pressroom: bulk image compression, from a CSV of URLs to a CSV of smaller images."""
-
-__version__ = "0.1.0"

@@ -5,7 +5,7 @@ A *batch* is what the API and the database call a request (Flask owns that word)
 a run of rows that one worker takes at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -191,7 +191,10 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One accepted upload. `total` counts URL slots; paths are storage keys."""
+    """One accepted upload. `total` counts URL slots; paths are storage keys.
+
+    `output_base_url` is the BASE_URL that the stored output CSV was written with.
+    """
 
     request_id: str
     owner: str
@@ -207,6 +210,7 @@ class Batch:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     output_csv_path: str | None = None
+    output_base_url: str | None = None
     error: str | None = None
 
 
@@ -225,11 +229,10 @@ class Counts:
         return self.completed + self.failed + self.cancelled
 
     @classmethod
-    def of(cls, images: Iterator[Image]) -> "Counts":
-        """Counts every slot given, so that counting twice gives the same."""
+    def of(cls, results: Iterable[ImageResult]) -> "Counts":
+        """Counts anew, so that counting twice gives the same."""
         completed = failed = cancelled = bytes_in = bytes_out = 0
-        for image in images:
-            result = image.result
+        for result in results:
             completed += result.status is ImageStatus.COMPLETED
             failed += result.status is ImageStatus.FAILED
             cancelled += result.status is ImageStatus.CANCELLED

@@ -1,0 +1,38 @@
+"""Where files are kept: what arrives, what is made of it, what is handed out.
+
+A key is a path such as `processed/<request_id>/<name>`; its first part names the area (`uploads`,
+`processed` or `outputs`). Files are written once and never changed.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Protocol
+
+
+class Storage(Protocol):
+    """Files by key. Every method may be called from many threads at once."""
+
+    def create(self, folder: str) -> AbstractContextManager[BinaryIO]:
+        """An empty temporary file with a descriptor, for a later `put` into that folder.
+
+        It is nobody's until it is put, and gone when the context ends without.
+        Raises StorageUnavailable.
+        """
+
+    def put(self, key: str, file: BinaryIO) -> None:
+        """Makes a file from `create` durable under its key, all of it or nothing.
+
+        A key names its content, so putting it again does no harm. Raises StorageUnavailable.
+        """
+
+    def open(self, key: str) -> BinaryIO:
+        """The file, to read from its start. Raises NotFound, StorageUnavailable."""
+
+    def delete(self, key: str) -> None:
+        """Removes a file, or a folder with all in it; a missing one is as good as removed."""
+
+    def find_older(self, folder: str, age_seconds: float) -> Iterator[str]:
+        """Keys below a folder, leftover temporary files among them, not changed for that long."""
+
+    def check_room(self) -> None:
+        """Raises StorageUnavailable, saying why, while nothing more should be written."""

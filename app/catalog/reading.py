@@ -1,0 +1,207 @@
+"""A table of cells → `Row`s and faults. Called by intake and, to write an output, by `writing`."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from app.catalog.cells import url_at, url_places
+from app.catalog.columns import Columns, find_columns
+from app.catalog.encodings import find_encoding
+from app.catalog.table import Dialect, Record, Table, read_table
+from app.catalog.urls import PLAIN_URL, BadUrl, absolute_url, shown
+from app.errors import BadCatalog, BadRequest
+from app.models import Fault, FaultCode, ImageUrl, Row
+
+MAX_CELL_CHARACTERS = 131_072
+MAX_URLS_A_ROW = 1_000
+MAX_FAULTS_KEPT = 1_000
+
+_SHOWN_SURPLUS_CELLS = 3
+
+
+@contextmanager
+def open_catalog(
+    file: BinaryIO,
+    *,
+    image_columns: Sequence[str] = (),
+    base_url: str | None = None,
+    max_rows: int = 1_000_000,
+) -> Iterator["Catalog"]:
+    """Open an uploaded file and find its columns; `file` is seekable and stays open.
+
+    `image_columns` are headers as written, instead of finding them by name; a header that repeats
+    names all its columns. `base_url` completes relative paths. Raises `BadCatalog` when the file
+    is not text or has no image column, `BadRequest` when `base_url` is no URL.
+    """
+    _check_base_url(base_url)
+    text = io.TextIOWrapper(file, find_encoding(file), newline="")
+    try:
+        text.seek(0)
+        table = read_table(text, text.encoding, image_columns)
+        columns = find_columns(table.header.cells, image_columns)
+        yield Catalog(table, columns, base_url, max_rows)
+    finally:
+        text.detach()  # or collecting the wrapper would close the caller's file
+
+
+def _check_base_url(base_url: str | None) -> None:
+    if base_url is None:
+        return
+    try:
+        absolute_url(base_url, None)
+    except BadUrl as error:
+        raise BadRequest(f"base_url: {error}") from error
+    if "?" in base_url or "#" in base_url:
+        raise BadRequest(f"base_url: {shown(base_url)} has a ? or #: end it before")
+
+
+class Catalog:
+    """An open file: its header, what its columns mean, and its rows, to be read once.
+
+    `preamble` are the records above the header. `faults` (the first 1,000 of `fault_count`) grow
+    while rows are read.
+    """
+
+    def __init__(self, table: Table, columns: Columns, base_url: str | None, max_rows: int):
+        self.header: tuple[str, ...] = table.header.cells
+        self.columns = columns
+        self.preamble: tuple[Record, ...] = table.preamble
+        self.dialect: Dialect = table.dialect
+        self.base_url = base_url
+        self.faults: list[Fault] = []
+        self.fault_count = 0
+        self._table = table
+        self._max_rows = max_rows
+        self._is_read = False
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row that is not blank, in one pass; memory does not grow with the file.
+
+        `Row.cells` has a cell for every header, and more only in a row with the fault
+        `extra_cells`. Raises `BadCatalog` for a quote that never closes and for more than
+        `max_rows` rows where they are met, and at the end for a file without rows or without a
+        URL in a row that has no fault.
+        """
+        if self._is_read:
+            raise RuntimeError("rows() reads the file once: open the catalog again")
+        self._is_read = True
+        width = len(self.header)
+        images = [(column.index, column.header) for column in self.columns.images]
+        serial, name = self.columns.serial_number, self.columns.product_name
+        number, has_url = 0, False
+        for line, size, cells in self._table.records:
+            if len(cells) != width:
+                _fit(cells, width)
+            urls = None
+            faults: tuple[Fault, ...] = ()
+            if size <= MAX_CELL_CHARACTERS and len(cells) == width:
+                urls = _plain_urls(cells, images)
+            if urls is None:
+                urls, faults = self._examined(number + 1, line, cells)
+            if not urls and not faults and not "".join(cells).strip():
+                continue
+            number += 1
+            if number > self._max_rows:
+                raise BadCatalog(f"line {line}: more than {self._max_rows:,} rows: split the file")
+            has_url = has_url or bool(urls)
+            yield Row(
+                number,
+                line,
+                tuple(cells),
+                cells[serial.index] if serial else "",
+                cells[name.index] if name else "",
+                urls,
+                faults,
+            )
+        self._refuse_nothing_to_do(number, has_url)
+
+    def _examined(
+        self, number: int, line: int, cells: list[str]
+    ) -> tuple[tuple[ImageUrl, ...], tuple[Fault, ...]]:
+        """Read a row that may be at fault; keep its faults."""
+        faults = [
+            Fault(number, line, column, code, message)
+            for column, code, message in (*self._faulty_cells(cells), *self._bad_urls(cells))
+        ]
+        self.fault_count += len(faults)
+        self.faults += faults[: MAX_FAULTS_KEPT - len(self.faults)]
+        return (() if faults else tuple(self._urls(cells))), tuple(faults)
+
+    def _urls(self, cells: list[str]) -> Iterator[ImageUrl]:
+        is_relative = self.base_url is not None
+        for column in self.columns.images:
+            cell = cells[column.index]
+            if len(cell) <= MAX_CELL_CHARACTERS:
+                for place in url_places(cell, relative=is_relative):
+                    yield ImageUrl(url_at(cell, place), column.header)
+
+    def _bad_urls(self, cells: list[str]) -> Iterator[tuple[str, FaultCode, str]]:
+        for count, image in enumerate(self._urls(cells), start=1):
+            if count > MAX_URLS_A_ROW:
+                message = f"more than {MAX_URLS_A_ROW:,} URLs in the row: part it into several rows"
+                yield image.column, FaultCode.TOO_MANY_URLS, message
+                return
+            try:
+                absolute_url(image.url, self.base_url)
+            except BadUrl as error:
+                yield image.column, FaultCode.BAD_URL, str(error)
+
+    def _faulty_cells(self, cells: list[str]) -> Iterator[tuple[str, FaultCode, str]]:
+        ours = {column.index for column in self.columns.ours if column}
+        for index, header in enumerate(self.header):
+            if len(cells[index]) > MAX_CELL_CHARACTERS and index not in ours:
+                message = (
+                    f"the cell has {len(cells[index]):,} characters, {MAX_CELL_CHARACTERS:,} "
+                    "are allowed: shorten it"
+                )
+                yield header, FaultCode.CELL_TOO_LONG, message
+        if len(cells) > len(self.header):
+            yield "", FaultCode.EXTRA_CELLS, _surplus_message(cells, len(self.header))
+
+    def _refuse_nothing_to_do(self, rows: int, has_url: bool) -> None:
+        if not rows:
+            raise BadCatalog(
+                f"line {self._table.header.line}: the file has a header but no rows below it: "
+                "add a row for each product"
+            )
+        if not has_url:
+            names = ", ".join(repr(column.header) for column in self.columns.images)
+            raise BadCatalog(
+                f"no valid image URL in {rows:,} rows: correct the column {names}, or name another "
+                "with the option image_column",
+                self.faults,
+                self.fault_count,
+            )
+
+
+def _fit(cells: list[str], width: int) -> None:
+    """Pad a short row; drop empty cells that a long one has too many."""
+    cells += [""] * (width - len(cells))
+    while len(cells) > width and not cells[-1].strip():
+        cells.pop()
+
+
+def _plain_urls(cells: list[str], images: list[tuple[int, str]]) -> tuple[ImageUrl, ...] | None:
+    """Return the URLs of a row in which every image cell is empty or a plain URL, else None.
+
+    One match a cell and nothing else, since it runs a million times.
+    """
+    urls = []
+    is_plain = PLAIN_URL.fullmatch
+    for index, header in images:
+        cell = cells[index]
+        if cell:
+            if not is_plain(cell):
+                return None
+            urls.append(ImageUrl(cell, header))
+    return tuple(urls)
+
+
+def _surplus_message(cells: list[str], width: int) -> str:
+    surplus = ", ".join(shown(cell) for cell in cells[width:][:_SHOWN_SURPLUS_CELLS])
+    more = ", …" if len(cells) - width > _SHOWN_SURPLUS_CELLS else ""
+    return (
+        f"expected {width} cells, found {len(cells)}; too many are {surplus}{more}: "
+        "put quotes around a cell that holds the delimiter"
+    )

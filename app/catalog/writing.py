@@ -1,0 +1,182 @@
+"""A catalog and its results → the bytes of an output CSV. Called by the pipeline, downloads, CLI."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from app.catalog.cells import url_places
+from app.catalog.columns import output_header
+from app.catalog.reading import Catalog
+from app.models import Image, ImageStatus, Product, Row, RowStatus
+
+_CHUNK_CHARACTERS = 1 << 16
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+-]?[0-9]+)?\s*%?", re.ASCII)
+
+Link = Callable[[str], str]
+
+
+def write_output(
+    catalog: Catalog, products: Iterable[Product], link: Link, *, formulas_safe: bool = False
+) -> Iterator[bytes]:
+    """Yield the input's columns followed by Output Image Urls, Status and Error.
+
+    `catalog` is freshly opened, with the options of the upload. `products` come in order of their
+    rows; of a row that has none, the row itself tells (`invalid`, `no_image`, else `pending`).
+    `link` makes a public URL of a storage key. `formulas_safe` puts `'` before cells of the input
+    that a spreadsheet would run. Surplus cells of a row (`extra_cells`) have no column and are
+    not written; the error names them.
+    """
+    header, (output, status, error) = output_header(catalog.header, catalog.columns)
+    width = len(catalog.header)
+
+    def records() -> Iterator[list[str]]:
+        yield [*_input_cells(catalog.header, formulas_safe), *header[width:]]
+        for row, images in _with_images(catalog.rows(), products):
+            cells = _input_cells(row.cells[:width], formulas_safe)
+            cells += [""] * (len(header) - width)
+            cells[output] = ",".join(_slot(image, link) for image in images)
+            cells[status] = _status(row, images)
+            cells[error] = _error(row, images)
+            yield cells
+
+    return _encoded(catalog, records(), formulas_safe)
+
+
+def write_replaced(
+    catalog: Catalog, products: Iterable[Product], link: Link, *, formulas_safe: bool = False
+) -> Iterator[bytes]:
+    """Yield the input's own columns, each image URL exchanged for its output URL.
+
+    Of an image cell only the URLs of completed images change; separators, and the URLs of the
+    others, stay as written. The columns of an earlier output are left out: they are not the
+    input's own. Arguments as for `write_output`.
+    """
+    ours = sorted({column.index for column in catalog.columns.ours if column}, reverse=True)
+
+    def records() -> Iterator[list[str]]:
+        yield _without(_input_cells(catalog.header, formulas_safe), ours)
+        for row, images in _with_images(catalog.rows(), products):
+            cells = _input_cells(row.cells, formulas_safe)
+            if images:
+                _replace_urls(catalog, row, cells, [_slot(image, link) for image in images])
+            yield _without(cells, ours)
+
+    return _encoded(catalog, records(), formulas_safe)
+
+
+def _with_images(
+    rows: Iterable[Row], products: Iterable[Product]
+) -> Iterator[tuple[Row, tuple[Image, ...]]]:
+    """Join rows and products, both in order of their numbers."""
+    following = iter(products)
+    product = next(following, None)
+    for row in rows:
+        while product and product.row < row.number:
+            product = next(following, None)
+        if product and product.row == row.number and product.images:
+            yield row, product.images
+        else:
+            yield row, tuple(Image(image.url, image.column) for image in row.urls)
+
+
+def _slot(image: Image, link: Link) -> str:
+    """Return the image's output URL, or nothing; a comma in it would make two slots of one."""
+    result = image.result
+    if result.status is not ImageStatus.COMPLETED or result.path is None:
+        return ""
+    return link(result.path).replace(",", "%2C")
+
+
+def _status(row: Row, images: Sequence[Image]) -> RowStatus:
+    if row.faults:
+        return RowStatus.INVALID
+    statuses = {image.result.status for image in images}
+    if not statuses:
+        return RowStatus.NO_IMAGE
+    if statuses & {ImageStatus.PENDING, ImageStatus.PROCESSING}:
+        return RowStatus.PENDING
+    if statuses == {ImageStatus.COMPLETED}:
+        return RowStatus.COMPLETED
+    if ImageStatus.COMPLETED in statuses:
+        return RowStatus.PARTIAL
+    return RowStatus.FAILED if ImageStatus.FAILED in statuses else RowStatus.CANCELLED
+
+
+def _error(row: Row, images: Sequence[Image]) -> str:
+    """Return one line that begins with a code or a slot number, so never with a formula."""
+    texts = [f"{fault.code} {fault.message}" for fault in row.faults] + [
+        f"{slot}: {image.result.error.code} {image.result.error.message}"
+        for slot, image in enumerate(images, start=1)
+        if image.result.error
+    ]
+    return "; ".join(" ".join(text.split()) for text in texts)
+
+
+def _replace_urls(catalog: Catalog, row: Row, cells: list[str], slots: Sequence[str]) -> None:
+    """Exchange, in every image cell, the URLs whose slot is filled."""
+    remaining = iter(slots)
+    for column in catalog.columns.images:
+        cell = row.cells[column.index]
+        pieces = []
+        end_of_last = 0
+        for start, end in url_places(cell, relative=catalog.base_url is not None):
+            pieces += [cell[end_of_last:start], next(remaining, "") or cell[start:end]]
+            end_of_last = end
+        if pieces:
+            cells[column.index] = "".join(pieces) + cell[end_of_last:]
+
+
+def _input_cells(cells: Sequence[str], formulas_safe: bool) -> list[str]:
+    if not formulas_safe:
+        return list(cells)
+    return [
+        f"'{cell}" if cell.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(cell) else cell
+        for cell in cells
+    ]
+
+
+def _without(cells: list[str], indexes: Iterable[int]) -> list[str]:
+    for index in indexes:
+        del cells[index]
+    return cells
+
+
+def _encoded(
+    catalog: Catalog, records: Iterator[list[str]], formulas_safe: bool
+) -> Iterator[bytes]:
+    """Yield chunks of many rows; what is above the header stays as it was."""
+    delimiter, line_end = catalog.dialect.delimiter, catalog.dialect.line_end
+    above = [
+        _joined(_input_cells(record.cells, True), delimiter) + line_end
+        if formulas_safe
+        else record.raw
+        for record in catalog.preamble
+    ]
+    batch = ["\ufeff" if catalog.dialect.bom else "", catalog.dialect.sep_line, *above]
+    size = 0
+    for cells in records:
+        batch += (_joined(cells, delimiter), line_end)
+        size += len(batch[-2])
+        if size >= _CHUNK_CHARACTERS:
+            yield "".join(batch).encode()
+            batch.clear()
+            size = 0
+    yield "".join(batch).encode()
+
+
+def _joined(cells: Sequence[str], delimiter: str) -> str:
+    """Return one record, with quotes only around cells that need them.
+
+    Not `csv.writer`: before Python 3.13 it leaves a lone CR unquoted where the line end is LF.
+    """
+    record = delimiter.join(cells)
+    if _is_plain(record) and record.count(delimiter) == len(cells) - 1:
+        return record
+    return delimiter.join(
+        cell if _is_plain(cell) and delimiter not in cell else '"' + cell.replace('"', '""') + '"'
+        for cell in cells
+    )
+
+
+def _is_plain(text: str) -> bool:
+    return '"' not in text and "\n" not in text and "\r" not in text

@@ -1,0 +1,164 @@
+"""Settings: read once at start, from the environment and from `.env` for what it lacks.
+
+`.env.example` lists every one of them; a test holds the two together.
+"""
+
+import base64
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.addresses import parse_allowed_addresses
+from app.errors import SettingsError
+from app.models import OutputFormat
+
+VERSION = "0.1.0"
+PROJECT_DIR = Path(__file__).resolve().parents[1]
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """What the operator can choose. Immutable; paths are absolute."""
+
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_DIR / ".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    base_url: str = ""
+    allow_open: bool = False
+    web_threads: Annotated[int, Field(ge=2, le=512)] = 16
+
+    mongodb_uri: SecretStr = SecretStr("")
+    mongodb_database: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,38}$")] = "image_processor"
+    data_dir: Path = Path(".data")
+    upload_dir: Path = Path("uploads")
+    processed_dir: Path = Path("processed")
+    output_dir: Path = Path("outputs")
+    min_free_bytes: Annotated[int, Field(ge=0)] = 2_147_483_648
+
+    download_workers: Annotated[int, Field(ge=1, le=1024)] = 64
+    compress_workers: Annotated[int, Field(ge=1, le=256)] = os.cpu_count() or 1
+    per_host_connections: Annotated[int, Field(ge=1, le=1024)] = 32
+    image_quality: Annotated[int, Field(ge=1, le=95)] = 50
+    output_format: OutputFormat = OutputFormat.AUTO
+    jpeg_optimize: bool = True
+
+    fetch_timeout_seconds: Annotated[float, Field(gt=0, le=180)] = 60
+    user_agent: str = ""
+    proxy_url: str = ""
+    ca_bundle: str = ""
+    allowed_addresses: str = ""
+
+    max_csv_bytes: Count = 268_435_456
+    max_csv_rows: Count = 1_000_000
+    max_image_bytes: Count = 52_428_800
+    max_image_pixels: Count = 50_000_000
+    max_image_frames: Count = 200
+
+    webhook_secret: SecretStr = SecretStr("")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+
+    @field_validator("data_dir", "upload_dir", "processed_dir", "output_dir")
+    @classmethod
+    def _relative_to_the_project(cls, path: Path) -> Path:
+        return (PROJECT_DIR / path.expanduser()).resolve()
+
+    @field_validator("allowed_addresses")
+    @classmethod
+    def _addresses_parse(cls, text: str) -> str:
+        parse_allowed_addresses(text)
+        return text
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secrets_are_strong(cls, secrets: SecretStr) -> SecretStr:
+        for secret in secrets.get_secret_value().split():
+            _check_webhook_secret(secret)
+        return secrets
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_http_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
+            raise ValueError(f"{url!r} is not a URL such as https://images.example.com")
+        return url.rstrip("/")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Defaults that depend on other settings."""
+        host = str(values.get("host") or cls.model_fields["host"].default)
+        port = values.get("port") or cls.model_fields["port"].default
+        if not values.get("base_url"):
+            if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
+                raise ValueError(
+                    f"BASE_URL is needed with HOST={host}: it is what output URLs begin with"
+                )
+            shown_host = f"[{host}]" if ":" in host else host
+            values["base_url"] = f"http://{shown_host}:{port}"
+        if not values.get("user_agent"):
+            values["user_agent"] = f"Pressroom/{VERSION} (+{values['base_url']})"
+        return values
+
+    @model_validator(mode="after")
+    def _is_not_open_to_the_world(self) -> Self:
+        if not self.allow_open and not _is_loopback(self.host):
+            raise ValueError(
+                f"HOST={self.host} is reachable from other machines and nobody has to log in; "
+                "set ALLOW_OPEN=true if that is meant"
+            )
+        return self
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """Newest first; several while keys rotate."""
+        return tuple(self.webhook_secret.get_secret_value().split())
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings of this process; raises SettingsError naming each setting and its fault."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        faults = "; ".join(_fault(detail) for detail in error.errors(include_url=False))
+        raise SettingsError(faults) from error
+
+
+def _fault(detail: Any) -> str:
+    name = "".join(str(part).upper() for part in detail["loc"])
+    reason = detail["msg"].removeprefix("Value error, ")
+    if not name:
+        return reason
+    return (
+        f"{name}: {reason} (found {detail['input']!r})"
+        if "SECRET" not in name
+        else f"{name}: {reason}"
+    )
+
+
+def _check_webhook_secret(secret: str) -> None:
+    """Standard Webhooks asks for 24 random bytes at least; the library would take one."""
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not secret.startswith("whsec_") or len(key) < 24:
+        raise ValueError("each secret is whsec_ and the base64 of at least 24 random bytes")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,221 @@
+"""Requests: one document each, from the first byte received to the webhook delivered.
+
+A request is `receiving` while its rows come in and `removing` while its parts go; both are hidden
+from every reader. One conditional update turns `receiving` into `processing`: that is the moment
+from which nothing may be lost.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from pymongo import ReturnDocument, WriteConcern
+from pymongo.database import Database
+
+from app.database.documents import Document, batch_of, document_of_batch, webhook_of
+from app.database.errors import translating
+from app.database.leases import IS_EXPIRED, claimant, is_dead, lease
+from app.errors import LostClaim
+from app.models import Batch, BatchStatus, Webhook
+
+_HIDDEN = ["receiving", "removing"]
+_VISIBLE = {"$nin": _HIDDEN}
+WEBHOOK_LEASE_SECONDS = 60
+"""Longer than one try may take; a worker that dies during it is followed by another after that."""
+
+
+@translating
+class Batches:
+    def __init__(self, database: Database[Document]):
+        durable = WriteConcern("majority", j=True, wtimeout=30_000)
+        self._requests = database.get_collection("processing_requests", write_concern=durable)
+
+    # Intake
+
+    def begin(self, batch: Batch) -> None:
+        """Marks that an upload is being received, before anything else of it is written."""
+        document = document_of_batch(batch) | {"status": "receiving", "claimant": claimant()}
+        self._requests.update_one(
+            {"request_id": batch.request_id},
+            [
+                {"$replaceWith": {"$mergeObjects": ["$$ROOT", {"$literal": document}]}},
+                {"$set": {"lease_expires_at": lease()}},
+            ],
+            upsert=True,
+        )
+
+    def renew_intake(self, request_id: str) -> None:
+        """Raises LostClaim when the sweeper took the upload for abandoned."""
+        self._update_receiving(request_id, [{"$set": {"lease_expires_at": lease()}}])
+
+    def commit(self, request_id: str, *, rows: int, total: int) -> None:
+        """The request is accepted; journaled on a majority when this returns."""
+        counts = {"status": "processing", "rows": rows, "total": total}
+        unset = {"$unset": ["lease_expires_at", "claimant"]}
+        self._update_receiving(request_id, [{"$set": counts}, unset])
+
+    def _update_receiving(self, request_id: str, update: list[dict[str, Any]]) -> None:
+        done = self._requests.update_one({"request_id": request_id, "status": "receiving"}, update)
+        if not done.matched_count:
+            raise LostClaim(f"upload {request_id} took too long and was given up")
+
+    def give_up(self, request_id: str) -> None:
+        """Hides an upload that is not accepted; `forget` ends it once its parts are gone."""
+        self._requests.update_one(
+            {"request_id": request_id, "status": "receiving"},
+            [{"$set": {"status": "removing", "lease_expires_at": lease()}}],
+        )
+
+    def claim_abandoned(self) -> Iterator[str]:
+        """Uploads whose receiver died, and removals that nobody finished, to be removed now."""
+        for found in self._requests.find({"status": {"$in": _HIDDEN}}):
+            unchanged = {"_id": found["_id"], "lease_expires_at": found["lease_expires_at"]}
+            is_free = {} if is_dead(found["claimant"]) else IS_EXPIRED
+            claimed = self._requests.update_one(
+                unchanged | is_free,
+                [
+                    {
+                        "$set": {
+                            "status": "removing",
+                            "lease_expires_at": lease(),
+                            "claimant": claimant(),
+                        }
+                    }
+                ],
+            )
+            if claimed.matched_count:
+                yield found["request_id"]
+
+    def forget(self, request_id: str) -> None:
+        self._requests.delete_one({"request_id": request_id, "status": "removing"})
+
+    # Reading
+
+    def find(self, request_id: str) -> Batch | None:
+        document = self._requests.find_one({"request_id": request_id, "status": _VISIBLE})
+        return batch_of(document) if document else None
+
+    def find_processing(self, limit: int = 1000) -> Iterator[str]:
+        """The oldest requests that still run."""
+        found = self._requests.find({"status": "processing"}, {"request_id": 1})
+        for document in found.sort("created_at", 1).limit(limit):
+            yield document["request_id"]
+
+    # Working
+
+    def mark_started(self, request_id: str) -> None:
+        self._requests.update_one(
+            {"request_id": request_id, "started_at": None},
+            [{"$set": {"started_at": "$$NOW"}}],
+        )
+
+    def claim_finish(self, request_id: str) -> int | None:
+        """A token for writing the output CSV; None when another writes it, or it is done."""
+        document = self._requests.find_one_and_update(
+            {
+                "request_id": request_id,
+                "status": "processing",
+                "$or": [{"lease_expires_at": None}, IS_EXPIRED],
+            },
+            [
+                {
+                    "$set": {
+                        "finish_token": {"$add": [{"$ifNull": ["$finish_token", 0]}, 1]},
+                        "lease_expires_at": lease(),
+                        "claimant": claimant(),
+                    }
+                }
+            ],
+            return_document=ReturnDocument.AFTER,
+        )
+        return document["finish_token"] if document else None
+
+    def renew_finish(self, request_id: str, token: int) -> None:
+        """Raises LostClaim when another writes the output CSV by now."""
+        self._update_finishing(request_id, token, [{"$set": {"lease_expires_at": lease()}}])
+
+    def end(
+        self,
+        request_id: str,
+        token: int,
+        *,
+        status: BatchStatus,
+        webhook: Webhook | None,
+        output_csv_path: str | None = None,
+        output_base_url: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """The request's end and its pending webhook, in one update. Raises LostClaim."""
+        pending = webhook and {
+            "id": webhook.id,
+            "body": webhook.body,
+            "state": webhook.state.value,
+            "attempts": webhook.attempts,
+            "next_attempt_at": webhook.next_attempt_at,
+            "last_status": webhook.last_status,
+        }
+        ended = {
+            "status": status.value,
+            "output_csv_path": output_csv_path,
+            "output_base_url": output_base_url,
+            "error": error,
+            "webhook": pending,
+        }
+        self._update_finishing(
+            request_id,
+            token,
+            [
+                {"$set": {name: {"$literal": value} for name, value in ended.items()}},
+                {"$set": {"completed_at": "$$NOW"}},
+                {"$unset": ["lease_expires_at", "claimant"]},
+            ],
+        )
+
+    def _update_finishing(self, request_id: str, token: int, update: list[dict[str, Any]]) -> None:
+        mine = {"request_id": request_id, "status": "processing", "finish_token": token}
+        if not self._requests.update_one(mine, update).matched_count:
+            raise LostClaim(f"the finish of {request_id} was taken over")
+
+    def free_dead_finishes(self) -> None:
+        """Lets go of the finishes that processes of this host held when they died."""
+        held = {"status": "processing", "claimant": {"$ne": None}}
+        for found in self._requests.find(held, {"claimant": 1, "finish_token": 1}):
+            if is_dead(found["claimant"]):
+                self._requests.update_one(
+                    {"_id": found["_id"], "finish_token": found["finish_token"]},
+                    {"$set": {"lease_expires_at": None, "claimant": None}},
+                )
+
+    # Webhooks
+
+    def claim_webhook(self, now: datetime) -> Webhook | None:
+        """A webhook whose time has come, held for one try."""
+        held_until = now + timedelta(seconds=WEBHOOK_LEASE_SECONDS)
+        document = self._requests.find_one_and_update(
+            {
+                "webhook.state": "pending",
+                "webhook.next_attempt_at": {"$lte": now},
+                "status": _VISIBLE,
+            },
+            {"$set": {"webhook.next_attempt_at": held_until}, "$inc": {"webhook.attempts": 1}},
+            sort=[("webhook.next_attempt_at", 1)],
+            return_document=ReturnDocument.AFTER,
+        )
+        return webhook_of(document) if document else None
+
+    def record_webhook(self, webhook: Webhook) -> None:
+        """What became of a try; a no-op when another try has been made since."""
+        self._requests.update_one(
+            {
+                "request_id": webhook.request_id,
+                "webhook.id": webhook.id,
+                "webhook.attempts": webhook.attempts,
+            },
+            {
+                "$set": {
+                    "webhook.state": webhook.state.value,
+                    "webhook.next_attempt_at": webhook.next_attempt_at,
+                    "webhook.last_status": webhook.last_status,
+                }
+            },
+        )

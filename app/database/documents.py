@@ -1,0 +1,157 @@
+"""Documents to dataclasses and back; the only place where both shapes are known."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from app.models import (
+    PENDING,
+    Batch,
+    BatchOptions,
+    BatchStatus,
+    Counts,
+    Image,
+    ImageError,
+    ImageResult,
+    ImageStatus,
+    OutputFormat,
+    Product,
+    Row,
+    Segment,
+    Webhook,
+    WebhookState,
+)
+
+Document = dict[str, Any]
+
+NO_COUNTS = asdict(Counts())
+
+
+def document_of_row(request_id: str, row: Row) -> Document:
+    """A product, every image pending. `images.path` holds storage keys, `output_urls` full URLs."""
+    return {
+        "request_id": request_id,
+        "row": row.number,
+        "serial_number": row.serial_number,
+        "product_name": row.product_name,
+        "input_urls": [slot.url for slot in row.urls],
+        "output_urls": [None] * len(row.urls),
+        "images": [
+            {"url": slot.url, "column": slot.column, "status": "pending"} for slot in row.urls
+        ],
+    }
+
+
+def product_of(document: Mapping[str, Any]) -> Product:
+    """A product; the pending images of a claimed row are shown as processing."""
+    is_claimed = document.get("fence") is not None
+    return Product(
+        document["row"],
+        tuple(
+            Image(image["url"], image["column"], _result_of(image, is_claimed))
+            for image in document["images"]
+        ),
+    )
+
+
+def _result_of(image: Mapping[str, Any], is_claimed: bool) -> ImageResult:
+    if image["status"] == "pending":
+        return ImageResult(ImageStatus.PROCESSING) if is_claimed else PENDING
+    return result_of(image)
+
+
+def document_of_result(result: ImageResult) -> Document:
+    error = result.error
+    return {
+        "status": result.status.value,
+        "path": result.path,
+        "bytes_in": result.bytes_in,
+        "bytes_out": result.bytes_out,
+        "kept_original": result.kept_original,
+        "error": error
+        and {"code": error.code, "message": error.message, "permanent": error.permanent},
+    }
+
+
+def result_of(document: Mapping[str, Any]) -> ImageResult:
+    error = document["error"]
+    return ImageResult(
+        ImageStatus(document["status"]),
+        document["path"],
+        document["bytes_in"],
+        document["bytes_out"],
+        document["kept_original"],
+        error and ImageError(error["code"], error["message"], error["permanent"]),
+    )
+
+
+def document_of_batch(batch: Batch) -> Document:
+    options = asdict(batch.options)
+    options["format"] = batch.options.format.value
+    options["image_columns"] = list(batch.options.image_columns)
+    return {
+        "request_id": batch.request_id,
+        "owner": batch.owner,
+        "status": batch.status.value,
+        "created_at": batch.created_at,
+        "completed_at": None,
+        "started_at": None,
+        "filename": batch.filename,
+        "upload_path": batch.upload_path,
+        "output_csv_path": None,
+        "output_base_url": None,
+        "options": options,
+        "total": batch.total,
+        "rows": batch.rows,
+        "webhook_url": batch.webhook_url,
+        "webhook": None,
+        "error": None,
+    }
+
+
+def batch_of(document: Mapping[str, Any]) -> Batch:
+    options = dict(document["options"])
+    options["format"] = OutputFormat(options["format"])
+    options["image_columns"] = tuple(options["image_columns"])
+    return Batch(
+        request_id=document["request_id"],
+        owner=document["owner"],
+        status=BatchStatus(document["status"]),
+        created_at=document["created_at"],
+        started_at=document["started_at"],
+        completed_at=document["completed_at"],
+        filename=document["filename"],
+        upload_path=document["upload_path"],
+        output_csv_path=document["output_csv_path"],
+        output_base_url=document["output_base_url"],
+        options=BatchOptions(**options),
+        total=document["total"],
+        rows=document["rows"],
+        webhook_url=document["webhook_url"],
+        webhook=webhook_of(document) if document["webhook"] else None,
+        error=document["error"],
+    )
+
+
+def webhook_of(document: Mapping[str, Any]) -> Webhook:
+    webhook = document["webhook"]
+    return Webhook(
+        request_id=document["request_id"],
+        url=document["webhook_url"],
+        id=webhook["id"],
+        body=webhook["body"],
+        state=WebhookState(webhook["state"]),
+        attempts=webhook["attempts"],
+        next_attempt_at=webhook["next_attempt_at"],
+        last_status=webhook["last_status"],
+    )
+
+
+def segment_of(document: Mapping[str, Any]) -> Segment:
+    return Segment(
+        document["_id"],
+        document["request_id"],
+        document["first_row"],
+        document["last_row"],
+        document["token"],
+    )

@@ -1,0 +1,50 @@
+"""What `POST /webhook` received: once per id, the newest kept."""
+
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo import DESCENDING
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+
+from app.database.documents import Document
+from app.database.errors import translating
+
+
+@translating
+class Events:
+    def __init__(self, database: Database[Document], keep: int = 10_000):
+        self._events = database["webhook_events"]
+        self._keep = keep
+
+    def save(self, webhook_id: str, received_at: datetime, payload: dict[str, Any]) -> bool:
+        """False when this id was received before; then nothing changes."""
+        try:
+            self._events.insert_one(
+                {"webhook_id": webhook_id, "received_at": received_at, "payload": payload}
+            )
+        except DuplicateKeyError:
+            return False
+        self._drop_oldest()
+        return True
+
+    def _drop_oldest(self) -> None:
+        surplus = self._events.estimated_document_count() - self._keep
+        if surplus > 0:
+            oldest = self._events.find({}, {"_id": 1}).sort("received_at", 1).limit(surplus)
+            self._events.delete_many({"_id": {"$in": [event["_id"] for event in oldest]}})
+
+    def page(self, *, before: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+        """Events from the newest on, and the cursor of the next page."""
+        older = {"_id": {"$lt": ObjectId(before)}} if before else {}
+        found = list(self._events.find(older).sort("_id", DESCENDING).limit(limit + 1))
+        events = [
+            {
+                "id": event["webhook_id"],
+                "received_at": event["received_at"],
+                "payload": event["payload"],
+            }
+            for event in found[:limit]
+        ]
+        return events, str(found[limit - 1]["_id"]) if len(found) > limit else None

@@ -1,0 +1,115 @@
+"""Products: one document a row, its images in it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pymongo import UpdateOne
+from pymongo.database import Database
+
+from app.database.documents import Document, document_of_result, document_of_row, product_of
+from app.database.errors import translating
+from app.errors import LostClaim
+from app.models import Image, ImageResult, ImageStatus, Product, Row, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An image and its place: row and position both count from 1."""
+
+    row: int
+    position: int
+    image: Image
+
+
+@translating
+class Products:
+    def __init__(self, database: Database[Document]):
+        self._products = database["products"]
+
+    def insert(self, request_id: str, rows: Iterable[Row]) -> None:
+        documents = [document_of_row(request_id, row) for row in rows]
+        self._products.insert_many(documents, ordered=False)
+
+    def delete(self, request_id: str) -> None:
+        self._products.delete_many({"request_id": request_id})
+
+    def iterate(self, request_id: str) -> Iterator[Product]:
+        """Every product in order of row, read from the server as they are consumed."""
+        found = self._products.find({"request_id": request_id}, {"row": 1, "images": 1, "fence": 1})
+        for document in found.sort("row", 1).batch_size(1000):
+            yield product_of(document)
+
+    def take_over(self, segment: Segment) -> list[Product]:
+        """Fences a claimed segment's rows against earlier claimants, and reads them."""
+        rows = _rows(segment)
+        self._products.update_many(rows, {"$set": {"fence": segment.token}})
+        return [product_of(document) for document in self._products.find(rows).sort("row", 1)]
+
+    def let_go(self, segment: Segment) -> None:
+        """Unfences the rows of a segment that was put back."""
+        self._products.update_many(
+            _rows(segment) | {"fence": segment.token}, {"$unset": {"fence": ""}}
+        )
+
+    def record(
+        self, segment: Segment, results: Iterable[tuple[int, int, ImageResult, str | None]]
+    ) -> None:
+        """Writes results by (row, position, result, public URL).
+
+        Raises LostClaim when another worker has claimed the segment since.
+        """
+        by_row: dict[int, Document] = {}
+        for row, position, result, url in results:
+            changes = by_row.setdefault(row, {})
+            for key, value in document_of_result(result).items():
+                changes[f"images.{position - 1}.{key}"] = value
+            changes[f"output_urls.{position - 1}"] = url
+        updates = [
+            UpdateOne(
+                {"request_id": segment.request_id, "row": row, "fence": segment.token},
+                {"$set": changes},
+            )
+            for row, changes in by_row.items()
+        ]
+        if updates and self._products.bulk_write(updates, ordered=False).matched_count < len(
+            updates
+        ):
+            raise LostClaim(f"segment {segment.id} was taken over")
+
+    def page(
+        self,
+        request_id: str,
+        *,
+        after: tuple[int, int],
+        limit: int,
+        status: ImageStatus | None = None,
+    ) -> tuple[list[Slot], bool]:
+        """Slots behind (row, position) in order, and whether more follow."""
+        query: Document = {"request_id": request_id, "row": {"$gte": after[0]}}
+        if status is not None:
+            is_open = status in (ImageStatus.PENDING, ImageStatus.PROCESSING)
+            query["images.status"] = "pending" if is_open else status.value
+        found = self._products.find(query, {"row": 1, "images": 1, "fence": 1}).sort("row", 1)
+        page: list[Slot] = []
+        with found.batch_size(limit + 1) as documents:
+            for slot in _slots(documents):
+                if (slot.row, slot.position) <= after:
+                    continue
+                if status not in (None, slot.image.result.status):
+                    continue
+                if len(page) == limit:
+                    return page, True
+                page.append(slot)
+        return page, False
+
+
+def _rows(segment: Segment) -> Document:
+    between = {"$gte": segment.first_row, "$lte": segment.last_row}
+    return {"request_id": segment.request_id, "row": between}
+
+
+def _slots(documents: Iterable[Document]) -> Iterator[Slot]:
+    for document in documents:
+        product = product_of(document)
+        for position, image in enumerate(product.images, start=1):
+            yield Slot(product.row, position, image)

@@ -1,0 +1,109 @@
+"""Results by URL, so that a URL which repeats in a request is fetched and compressed once.
+
+A segment claims its URLs here before it fetches them. What another live segment holds is left to
+that one and copied once recorded; what a dead one held is taken over.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pymongo import UpdateOne
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError
+
+from app.database.documents import Document, document_of_result, result_of
+from app.database.errors import translating
+from app.errors import LostClaim
+from app.models import ImageResult, Segment
+
+_DUPLICATE_KEY = 11000
+
+
+@dataclass(frozen=True, slots=True)
+class UrlClaims:
+    """A segment's URLs: its own to fetch, done already, or held by another (segment, token)."""
+
+    mine: tuple[str, ...]
+    done: Mapping[str, ImageResult]
+    held: Mapping[str, tuple[str, int]]
+
+
+@translating
+class Results:
+    def __init__(self, database: Database[Document]):
+        self._results = database["results"]
+
+    def claim(self, segment: Segment, urls: Iterable[str]) -> UrlClaims:
+        """Claims what is free; one operation when no URL was seen before, else two or three."""
+        ids = {_id(segment, url): url for url in urls}
+        taken = self._insert_claims(segment, ids)
+        done: dict[str, ImageResult] = {}
+        held: dict[str, tuple[str, int]] = {}
+        for document in self._results.find({"_id": {"$in": taken}}):
+            url = ids[document["_id"]]
+            if document["result"]:
+                done[url] = result_of(document["result"])
+            elif document["segment"] != segment.id:
+                held[url] = (document["segment"], document["token"])
+        own = [key for key in taken if ids[key] not in done and ids[key] not in held]
+        if own:  # claimed by an earlier worker of this segment
+            self._results.update_many(
+                {"_id": {"$in": own}, "segment": segment.id, "token": {"$lt": segment.token}},
+                {"$set": {"token": segment.token}},
+            )
+        mine = tuple(url for url in ids.values() if url not in done and url not in held)
+        return UrlClaims(mine, done, held)
+
+    def _insert_claims(self, segment: Segment, ids: Iterable[str]) -> list[str]:
+        """The ids that were there already."""
+        claim = {
+            "request_id": segment.request_id,
+            "segment": segment.id,
+            "token": segment.token,
+            "result": None,
+        }
+        try:
+            self._results.insert_many([{"_id": key} | claim for key in ids], ordered=False)
+        except BulkWriteError as error:
+            faults = error.details["writeErrors"]
+            if any(fault["code"] != _DUPLICATE_KEY for fault in faults):
+                raise
+            return [fault["op"]["_id"] for fault in faults]
+        return []
+
+    def take_over(self, segment: Segment, url: str, holder: tuple[str, int]) -> bool:
+        """Claims a URL whose holder no longer works on it; False when another was faster."""
+        taken = self._results.update_one(
+            {
+                "_id": _id(segment, url),
+                "segment": holder[0],
+                "token": holder[1],
+                "result": None,
+            },
+            {"$set": {"segment": segment.id, "token": segment.token}},
+        )
+        return taken.matched_count == 1
+
+    def record(self, segment: Segment, results: Mapping[str, ImageResult]) -> None:
+        """Writes the results of URLs that the segment claimed. Raises LostClaim."""
+        updates = [
+            UpdateOne(
+                {"_id": _id(segment, url), "segment": segment.id, "token": segment.token},
+                {"$set": {"result": document_of_result(result)}},
+            )
+            for url, result in results.items()
+        ]
+        if updates and self._results.bulk_write(updates, ordered=False).matched_count < len(
+            updates
+        ):
+            raise LostClaim(f"segment {segment.id} was taken over")
+
+    def delete(self, request_id: str) -> None:
+        """By a range of `_id`, since no other index is kept."""
+        self._results.delete_many({"_id": {"$gte": f"{request_id}:", "$lt": f"{request_id};"}})
+
+
+def _id(segment: Segment, url: str) -> str:
+    digest = hashlib.blake2b(url.encode(), digest_size=16).hexdigest()
+    return f"{segment.request_id}:{digest}"

@@ -1,0 +1,111 @@
+"""Indexes, and the view `requests` for readers of design B. Called by `connect`."""
+
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.database import Database
+from pymongo.errors import CollectionInvalid, OperationFailure
+
+VIEW_IMAGES = 10_000
+_NAMESPACE_EXISTS = 48
+
+_INDEXES = {
+    "processing_requests": [
+        IndexModel("request_id", unique=True),
+        IndexModel([("status", ASCENDING), ("created_at", ASCENDING)]),
+        IndexModel("webhook.next_attempt_at", partialFilterExpression={"webhook.state": "pending"}),
+    ],
+    "products": [IndexModel([("request_id", ASCENDING), ("row", ASCENDING)], unique=True)],
+    "segments": [
+        IndexModel([("request_id", ASCENDING), ("state", ASCENDING), ("first_row", ASCENDING)]),
+        IndexModel([("state", ASCENDING), ("lease_expires_at", ASCENDING)]),
+    ],
+    "results": [],  # its _id is `<request_id>:<url_hash>`, which is the unique pair
+    "webhook_events": [
+        IndexModel("webhook_id", unique=True),
+        IndexModel([("received_at", DESCENDING), ("_id", DESCENDING)]),
+    ],
+}
+
+
+def prepare(database: Database[dict[str, Any]]) -> None:
+    """Makes what is missing; does nothing when all is there."""
+    for name, indexes in _INDEXES.items():
+        if indexes:
+            database[name].create_indexes(indexes)
+    definition: dict[str, Any] = {"viewOn": "processing_requests", "pipeline": _view_pipeline()}
+    try:
+        database.create_collection("requests", **definition)
+    except CollectionInvalid:
+        database.command("collMod", "requests", **definition)
+    except OperationFailure as error:  # another process made it between PyMongo's look and its act
+        if error.code != _NAMESPACE_EXISTS:
+            raise
+
+
+def _view_pipeline() -> list[dict[str, Any]]:
+    """One document a request, its images as an object from URL to result.
+
+    The look-up limits before it groups: without that, one request of 300,000 images makes a
+    document above MongoDB's 16 MB, and every reader of the view fails.
+    """
+    slots: list[dict[str, Any]] = [
+        {"$match": {"$expr": {"$eq": ["$request_id", "$$id"]}}},
+        {"$sort": {"row": 1}},
+        {"$unwind": "$images"},
+        {"$limit": VIEW_IMAGES + 1},
+        {"$project": {"_id": 0, "image": "$images"}},
+    ]
+    entry = {
+        "k": "$$slot.image.url",
+        "v": {
+            "status": "$$slot.image.status",
+            "path": {"$ifNull": ["$$slot.image.path", None]},
+            "error": {"$ifNull": ["$$slot.image.error", None]},
+        },
+    }
+    words = {"processing": "Processing", "completed": "Completed"}
+    status = {
+        "$switch": {
+            "branches": [
+                {
+                    "case": {
+                        "$and": [{"$eq": ["$status", "processing"]}, {"$eq": [started, None]}]
+                    },
+                    "then": "Pending",
+                }
+                for started in [{"$ifNull": ["$started_at", None]}]
+            ]
+            + [{"case": {"$eq": ["$status", ours]}, "then": word} for ours, word in words.items()],
+            "default": "Failed",
+        }
+    }
+    return [
+        {"$match": {"status": {"$nin": ["receiving", "removing"]}}},
+        {
+            "$lookup": {
+                "from": "products",
+                "let": {"id": "$request_id"},
+                "pipeline": slots,
+                "as": "slots",
+            }
+        },
+        {
+            "$project": {
+                "_id": 0,
+                "request_id": 1,
+                "status": status,
+                "images_truncated": {"$gt": [{"$size": "$slots"}, VIEW_IMAGES]},
+                "images": {
+                    "$arrayToObject": {
+                        "$map": {
+                            "input": {"$slice": ["$slots", VIEW_IMAGES]},
+                            "as": "slot",
+                            "in": entry,
+                        }
+                    }
+                },
+                "output_csv": {"$ifNull": ["$output_csv_path", None]},
+            }
+        },
+    ]

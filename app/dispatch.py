@@ -1,0 +1,146 @@
+"""Spreads calls over threads: fairly between groups, and never too many at once in one lane.
+
+For images the groups are requests and the lanes hosts; for segments both are the request. Whichever
+group has waited longest goes next, so that three images do not wait behind a hundred thousand.
+Nothing queues inside the ThreadPoolExecutor: a call enters it when a thread is free.
+"""
+
+import heapq
+import itertools
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+Work = Callable[[], float | None]
+"""Does a piece of work; returns None when done, or the seconds to wait before running again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    group: str
+    lane: str
+    work: Work
+
+
+@dataclass(slots=True)
+class _Group:
+    """The calls of one group that wait, by lane."""
+
+    waiting: OrderedDict[str, deque[_Call]] = field(default_factory=OrderedDict)
+
+
+class Dispatcher:
+    """Holds the thread pool and what waits for it. Safe to call from any thread."""
+
+    def __init__(self, name: str, *, threads: int, per_lane: int):
+        self._threads = threads
+        self._per_lane = per_lane
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._groups: OrderedDict[str, _Group] = OrderedDict()
+        self._busy_threads = 0
+        self._busy_at: dict[str, int] = {}
+        self._later = _Timer(self._enqueue)
+
+    def submit(self, group: str, lane: str, work: Work) -> None:
+        """Runs `work` in a thread, in turn. It must not raise: nobody would hear of it."""
+        self._enqueue(_Call(group, lane, work))
+
+    def stop(self) -> None:
+        """Drops what waits; what runs ends by itself."""
+        self._later.stop()
+        with self._lock:
+            self._groups.clear()
+        self._pool.shutdown(wait=False)
+
+    def _enqueue(self, call: _Call) -> None:
+        with self._lock:
+            group = self._groups.setdefault(call.group, _Group())
+            group.waiting.setdefault(call.lane, deque()).append(call)
+            self._start_what_fits()
+
+    def _start_what_fits(self) -> None:
+        while self._busy_threads < self._threads and (call := self._take_next()):
+            self._busy_threads += 1
+            self._busy_at[call.lane] = self._busy_at.get(call.lane, 0) + 1
+            self._pool.submit(self._run, call)
+
+    def _take_next(self) -> _Call | None:
+        """The next call of the first group in the rotation that has a lane with room."""
+        for name, group in self._groups.items():
+            for lane, calls in group.waiting.items():
+                if self._busy_at.get(lane, 0) < self._per_lane:
+                    call = calls.popleft()
+                    self._move_back(name, group, lane)
+                    return call
+        return None
+
+    def _move_back(self, name: str, group: _Group, lane: str) -> None:
+        """The others go first next time; what is empty is forgotten."""
+        group.waiting.move_to_end(lane)
+        if not group.waiting[lane]:
+            del group.waiting[lane]
+        self._groups.move_to_end(name)
+        if not group.waiting:
+            del self._groups[name]
+
+    def _run(self, call: _Call) -> None:
+        again_after_seconds = None
+        try:
+            again_after_seconds = call.work()
+        finally:
+            self._free(call.lane)
+        if again_after_seconds is not None:
+            self._later.call(again_after_seconds, call)
+
+    def _free(self, lane: str) -> None:
+        with self._lock:
+            self._busy_threads -= 1
+            self._busy_at[lane] -= 1
+            if not self._busy_at[lane]:
+                del self._busy_at[lane]
+            self._start_what_fits()
+
+
+class _Timer:
+    """Hands calls over when their time has come; one thread, begun with the first."""
+
+    def __init__(self, hand_over: Callable[[_Call], None]):
+        self._hand_over = hand_over
+        self._due: list[tuple[float, int, _Call]] = []
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def call(self, after_seconds: float, call: _Call) -> None:
+        with self._changed:
+            at = time.monotonic() + after_seconds
+            heapq.heappush(self._due, (at, next(self._numbers), call))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="later", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (call := self._wait_for_next()) is not None:
+            self._hand_over(call)
+
+    def _wait_for_next(self) -> _Call | None:
+        with self._changed:
+            while not self._stopped:
+                seconds = self._due[0][0] - time.monotonic() if self._due else None
+                if seconds is not None and seconds <= 0:
+                    return heapq.heappop(self._due)[2]
+                self._changed.wait(seconds)
+        return None

@@ -1,0 +1,230 @@
+"""The web half: an uploaded file becomes a stored request.
+
+    mark the intake → store the file → insert products and segments → commit → submit
+
+A request exists from the commit on, one conditional update; whatever dies before it leaves a marked
+intake, which the sweeper removes. Nothing is held in memory but one group of rows.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+import structlog
+
+from app.catalog import Catalog, open_catalog
+from app.database import Database
+from app.errors import BadCatalog, LostClaim, Unavailable
+from app.models import Batch, BatchOptions, BatchStatus, Fault, Row
+from app.removal import remove
+from app.storage import Storage
+
+SEGMENT_ROWS = 100
+SEGMENT_IMAGES = 500
+"""A segment ends with whichever comes first, so that rows of many images make no giants."""
+INSERT_ROWS = 1_000
+RENEW_SECONDS = 5
+COPY_BYTES = 1_048_576
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What the caller sent; `file` is seekable."""
+
+    file: BinaryIO
+    filename: str
+    owner: str
+    options: BatchOptions
+    webhook_url: str | None = None
+    refuse_faults: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a dry run found: `columns` are headers by meaning, `faults` the first 1,000."""
+
+    rows: int
+    images: int
+    columns: dict[str, list[str]]
+    faults: tuple[Fault, ...]
+    fault_count: int
+
+
+class Intake:
+    """Accepts uploads. Its methods are called from many threads."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        storage: Storage,
+        max_rows: int,
+        go_on: Callable[[str], None],
+    ):
+        self._database = database
+        self._storage = storage
+        self._max_rows = max_rows
+        self._go_on = go_on
+
+    def check(self, upload: Upload) -> Report:
+        """Reads a file through and stores nothing. Raises BadCatalog."""
+        rows = images = 0
+        with self._open(upload) as catalog:
+            for row in catalog.rows():
+                rows += 1
+                images += len(row.urls)
+            _refuse_faults(upload, catalog)
+            return Report(
+                rows, images, catalog.columns.headers(), tuple(catalog.faults), catalog.fault_count
+            )
+
+    def accept(self, upload: Upload) -> str:
+        """Stores an upload; its request id, once nothing of it can be lost any more.
+
+        Raises BadCatalog with every fault found, and Unavailable while database or disk can't
+        take it; then nothing is left behind.
+        """
+        self._storage.check_room()
+        batch = _new_batch(upload)
+        self._database.batches.begin(batch)
+        try:
+            self._store_file(batch, upload)
+            self._store_rows(batch, upload)
+        except LostClaim as error:
+            raise Unavailable("the upload was interrupted for too long; send it again") from error
+        except BaseException:
+            self._remove(batch.request_id)
+            raise
+        log.info("request accepted", request_id=batch.request_id)
+        self._begin_work(batch.request_id)
+        return batch.request_id
+
+    def _begin_work(self, request_id: str) -> None:
+        try:
+            self._go_on(request_id)
+        except Unavailable as error:  # accepted all the same; the sweeper begins it later
+            log.warning("request waits", request_id=request_id, reason=str(error))
+
+    def _store_file(self, batch: Batch, upload: Upload) -> None:
+        upload.file.seek(0)
+        with self._storage.create(f"uploads/{batch.request_id}") as stored:
+            renew = _Every(
+                RENEW_SECONDS, lambda: self._database.batches.renew_intake(batch.request_id)
+            )
+            while chunk := upload.file.read(COPY_BYTES):
+                stored.write(chunk)
+                renew.when_due()
+            self._storage.put(batch.upload_path, stored)
+
+    def _store_rows(self, batch: Batch, upload: Upload) -> None:
+        renew = _Every(RENEW_SECONDS, lambda: self._database.batches.renew_intake(batch.request_id))
+        runs = _Runs()
+        with self._open(upload) as catalog:
+            for rows in _groups(catalog.rows(), INSERT_ROWS):
+                self._database.products.insert(batch.request_id, rows)
+                runs.add(rows)
+                renew.when_due()
+            _refuse_faults(upload, catalog)
+        self._database.segments.insert(batch.request_id, runs.closed())
+        self._database.batches.commit(batch.request_id, rows=runs.rows, total=runs.images)
+
+    def _open(self, upload: Upload):  # type: ignore[no-untyped-def]
+        upload.file.seek(0)
+        return open_catalog(
+            upload.file,
+            image_columns=upload.options.image_columns,
+            base_url=upload.options.base_url,
+            max_rows=self._max_rows,
+        )
+
+    def _remove(self, request_id: str) -> None:
+        try:
+            self._database.batches.give_up(request_id)
+            remove(request_id, self._database, self._storage)
+        except Unavailable as error:  # the sweeper does it once they are back
+            log.warning("upload left for the sweeper", request_id=request_id, reason=str(error))
+
+
+def _new_batch(upload: Upload) -> Batch:
+    request_id = str(uuid.uuid4())
+    return Batch(
+        request_id=request_id,
+        owner=upload.owner,
+        status=BatchStatus.PROCESSING,
+        created_at=datetime.now(UTC),
+        filename=upload.filename,
+        upload_path=f"uploads/{request_id}/upload",
+        options=upload.options,
+        total=0,
+        rows=0,
+        webhook_url=upload.webhook_url,
+    )
+
+
+def _refuse_faults(upload: Upload, catalog: Catalog) -> None:
+    if upload.refuse_faults and catalog.fault_count:
+        raise BadCatalog(
+            f"{catalog.fault_count} faults were found and on_error=reject was asked for; "
+            "mend them, or send on_error=skip to run the other rows",
+            catalog.faults,
+            catalog.fault_count,
+        )
+
+
+def _groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+class _Runs:
+    """Cuts rows into segments as they pass by: first and last row of each."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.images = 0
+        self._runs: list[tuple[int, int]] = []
+        self._first_row = 1
+        self._images = 0
+
+    def add(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self.rows = row.number
+            self.images += len(row.urls)
+            self._images += len(row.urls)
+            if row.number - self._first_row + 1 >= SEGMENT_ROWS or self._images >= SEGMENT_IMAGES:
+                self._close()
+
+    def closed(self) -> list[tuple[int, int]]:
+        if self.rows >= self._first_row:
+            self._close()
+        return self._runs
+
+    def _close(self) -> None:
+        self._runs.append((self._first_row, self.rows))
+        self._first_row = self.rows + 1
+        self._images = 0
+
+
+class _Every:
+    """Does something when that many seconds have passed since the last time."""
+
+    def __init__(self, seconds: float, action: Callable[[], None]):
+        self._seconds = seconds
+        self._action = action
+        self._last = time.monotonic()
+
+    def when_due(self) -> None:
+        if time.monotonic() - self._last > self._seconds:
+            self._action()
+            self._last = time.monotonic()

@@ -1,0 +1,149 @@
+"""Builds the concrete parts and joins them; the only file that names them all.
+
+Build after a fork, never before: database clients and curl handles do not survive one.
+"""
+
+import threading
+from dataclasses import dataclass
+
+from app.addresses import AddressGuard, parse_allowed_addresses
+from app.compress import Limits
+from app.config import PROJECT_DIR, Settings
+from app.database import Database, connect
+from app.database.private_server import PrivateServer
+from app.dispatch import Dispatcher
+from app.engine import Engine
+from app.engine.threads import ThreadEngine
+from app.exports import Exports
+from app.intake import Intake
+from app.outbound import Outbound
+from app.pipeline import Compression, Pipeline
+from app.sources import Samples, Sources
+from app.storage import Storage
+from app.storage.local import LocalStorage
+from app.sweeper import Sweeper
+from app.webhooks import Deliverer
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that the API, the page and the terminal call."""
+
+    settings: Settings
+    database: Database
+    storage: Storage
+    exports: Exports
+    outbound: Outbound
+    samples: Samples
+    intake: Intake
+    pipeline: Pipeline
+    engine: Engine
+    dispatcher: Dispatcher
+    deliverer: Deliverer
+    sweeper: Sweeper
+    private_server: PrivateServer | None
+
+    def start(self) -> None:
+        """Begins to work off what is there."""
+        self.sweeper.start()
+
+    def stop(self) -> None:
+        """Takes no new work, gives what is under way its time, and puts the rest back."""
+        self.pipeline.stopping.set()
+        self.sweeper.stop()
+        self.engine.stop()
+        self.dispatcher.stop()
+        self.deliverer.stop()
+        self.outbound.close()
+        self.database.close()
+        if self.private_server:
+            self.private_server.stop()
+
+
+def build(settings: Settings) -> Services:
+    """Raises SettingsError, and DatabaseUnavailable when there is no database to begin with."""
+    private_server = None if settings.mongodb_uri.get_secret_value() else _private(settings)
+    uri = private_server.start() if private_server else settings.mongodb_uri.get_secret_value()
+    database = connect(uri, settings.mongodb_database)
+    storage = LocalStorage(
+        {
+            "uploads": settings.upload_dir,
+            "processed": settings.processed_dir,
+            "outputs": settings.output_dir,
+        },
+        settings.min_free_bytes,
+    )
+    exports = Exports(database, storage, settings.base_url)
+    outbound = _outbound(settings)
+    samples = Samples(PROJECT_DIR / "samples", settings.base_url)
+    deliverer = Deliverer(
+        database, outbound, settings.webhook_secrets, f"{settings.base_url}/webhook"
+    )
+    dispatcher = Dispatcher(
+        "image", threads=settings.download_workers, per_lane=settings.per_host_connections
+    )
+    pipeline = Pipeline(
+        database=database,
+        storage=storage,
+        exports=exports,
+        sources=Sources(samples, outbound),
+        compression=_compression(settings),
+        dispatcher=dispatcher,
+        fetch_timeout_seconds=settings.fetch_timeout_seconds,
+        submit=lambda segment_id: engine.submit(segment_id),
+        deliver_webhooks=deliverer.deliver_due,
+    )
+    engine = ThreadEngine(pipeline.run_segment)
+    return Services(
+        settings=settings,
+        database=database,
+        storage=storage,
+        exports=exports,
+        outbound=outbound,
+        samples=samples,
+        intake=Intake(
+            database=database,
+            storage=storage,
+            max_rows=settings.max_csv_rows,
+            go_on=pipeline.go_on,
+        ),
+        pipeline=pipeline,
+        engine=engine,
+        dispatcher=dispatcher,
+        deliverer=deliverer,
+        sweeper=Sweeper(
+            database=database,
+            storage=storage,
+            pipeline=pipeline,
+            deliver_webhooks=deliverer.deliver_due,
+            keep_database_running=private_server.ensure_running if private_server else _no_need,
+        ),
+        private_server=private_server,
+    )
+
+
+def _private(settings: Settings) -> PrivateServer:
+    return PrivateServer(settings.data_dir / "mongodb")
+
+
+def _outbound(settings: Settings) -> Outbound:
+    return Outbound(
+        guard=AddressGuard(parse_allowed_addresses(settings.allowed_addresses)),
+        user_agent=settings.user_agent,
+        fetch_timeout_seconds=settings.fetch_timeout_seconds,
+        max_image_bytes=settings.max_image_bytes,
+        ca_bundle=settings.ca_bundle or None,
+        proxy_url=settings.proxy_url or None,
+    )
+
+
+def _compression(settings: Settings) -> Compression:
+    return Compression(
+        threading.Semaphore(settings.compress_workers),
+        Limits(settings.max_image_pixels, settings.max_image_frames),
+        settings.jpeg_optimize,
+    )
+
+
+def _no_need() -> None:
+    """Somebody else's server is somebody else's to start."""

@@ -1,0 +1,53 @@
+"""Where image bytes come from: the network, or the samples that ship with the service."""
+
+from pathlib import Path
+from typing import Protocol
+
+from app.errors import ImageFailed, NotFound
+from app.outbound import Fetched
+
+
+class Fetcher(Protocol):
+    """Fetches an image; raises ImageFailed."""
+
+    def fetch(self, url: str, timeout_seconds: float) -> Fetched: ...
+
+
+class Samples:
+    """The folder `samples/`, under `BASE_URL/samples/`."""
+
+    def __init__(self, folder: Path, base_url: str):
+        self._folder = folder
+        self._prefix = f"{base_url}/samples/"
+
+    def has(self, url: str) -> bool:
+        """Whether a URL names something below `BASE_URL/samples/`, there or not."""
+        return url.startswith(self._prefix)
+
+    def path(self, name: str) -> Path:
+        """The file of that name. Raises NotFound for any other."""
+        path = self._folder / name
+        if path.parent != self._folder or name.startswith(".") or not path.is_file():
+            raise NotFound(f"there is no sample {name}")
+        return path
+
+    def read(self, url: str) -> Fetched:
+        """What a connection to ourselves would have brought. Raises ImageFailed."""
+        try:
+            path = self.path(url.removeprefix(self._prefix))
+        except NotFound as error:
+            raise ImageFailed("http_404", "Not Found", permanent=True) from error
+        return Fetched(path.read_bytes(), final_url=url, etag=None, last_modified=None)
+
+
+class Sources:
+    """The fetcher that the pipeline uses: samples without a connection, all else from outside."""
+
+    def __init__(self, samples: Samples, outbound: Fetcher):
+        self._samples = samples
+        self._outbound = outbound
+
+    def fetch(self, url: str, timeout_seconds: float) -> Fetched:
+        if self._samples.has(url):
+            return self._samples.read(url)
+        return self._outbound.fetch(url, timeout_seconds)

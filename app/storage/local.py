@@ -1,0 +1,118 @@
+"""Storage in local folders: temporary name, fsync, rename, fsync of the folder.
+
+Raises StorageUnavailable for a full or vanished disk, so that no image is ever failed for it.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from app.errors import NotFound, StorageUnavailable
+
+_TEMPORARY = ".tmp-"
+
+
+class LocalStorage:
+    """Folders on this machine, one for each area.
+
+    `areas` maps a key's first part to its folder; below `min_free_bytes` nothing more is written.
+    """
+
+    def __init__(self, areas: Mapping[str, Path], min_free_bytes: int):
+        self._areas = areas
+        self._min_free_bytes = min_free_bytes
+
+    @contextmanager
+    def create(self, folder: str) -> Iterator[BinaryIO]:
+        path = self._path(folder)
+        with _disk_errors():
+            self._make_folder(path)
+            file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (closed below)
+                dir=path, prefix=_TEMPORARY, delete=False
+            )
+        try:
+            yield cast(BinaryIO, file)
+        finally:
+            file.close()
+            with suppress(FileNotFoundError):
+                Path(file.name).unlink()
+
+    def put(self, key: str, file: BinaryIO) -> None:
+        path = self._path(key)
+        with _disk_errors():
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).rename(path)
+            _sync_folder(path.parent)
+
+    def open(self, key: str) -> BinaryIO:
+        path = self._path(key)
+        if path.name.startswith("."):
+            raise NotFound(f"{key} does not exist")
+        try:
+            return path.open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"{key} does not exist") from error
+        except OSError as error:
+            raise StorageUnavailable(f"{key} cannot be read: {error.strerror}") from error
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with _disk_errors(), suppress(FileNotFoundError):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def find_older(self, folder: str, age_seconds: float) -> Iterator[str]:
+        limit = time.time() - age_seconds
+        root = self._path(folder)
+        with _disk_errors():
+            for path in sorted(root.rglob("*")):
+                with suppress(FileNotFoundError):
+                    if path.is_file() and path.stat().st_mtime < limit and path.name != ".gitkeep":
+                        yield f"{folder}/{path.relative_to(root).as_posix()}"
+
+    def check_room(self) -> None:
+        for area, path in self._areas.items():
+            with _disk_errors():
+                path.mkdir(parents=True, exist_ok=True)
+                free_bytes = shutil.disk_usage(path).free
+            if free_bytes < self._min_free_bytes:
+                raise StorageUnavailable(
+                    f"the disk of {area}/ has {free_bytes:,} bytes free, "
+                    f"fewer than MIN_FREE_BYTES={self._min_free_bytes}; make room or lower it"
+                )
+
+    def _path(self, key: str) -> Path:
+        area, *parts = key.split("/")
+        if area not in self._areas or {"", ".", ".."} & set(parts) or "\0" in key:
+            raise NotFound(f"{key} does not exist")
+        return self._areas[area].joinpath(*parts)
+
+    def _make_folder(self, path: Path) -> None:
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """Without it a crash of the machine may forget the new name, though the file is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageUnavailable(f"the disk refuses: {error.strerror}") from error

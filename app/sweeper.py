@@ -1,0 +1,81 @@
+"""Makes sure that work goes on, at start and every second: queues and wake-ups only make it soon.
+
+Frees what dead processes held, submits what nobody works on, finishes what is done, sends the
+webhooks that are due, and removes uploads whose receiver died.
+"""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from app.database import Database
+from app.errors import Unavailable
+from app.pipeline import Pipeline
+from app.removal import remove
+from app.storage import Storage
+
+TICK_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """A thread that sweeps until stopped."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        storage: Storage,
+        pipeline: Pipeline,
+        deliver_webhooks: Callable[[], None],
+        keep_database_running: Callable[[], None],
+    ):
+        self._database = database
+        self._storage = storage
+        self._pipeline = pipeline
+        self._deliver_webhooks = deliver_webhooks
+        self._keep_database_running = keep_database_running
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._last_reason: str | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def sweep(self) -> None:
+        """Once over everything. Raises Unavailable."""
+        self._keep_database_running()
+        self._database.segments.free_dead_claims()
+        self._database.batches.free_dead_finishes()
+        self._deliver_webhooks()
+        for request_id in self._database.batches.claim_abandoned():
+            remove(request_id, self._database, self._storage)
+        self._storage.check_room()
+        for request_id in self._database.batches.find_processing():
+            self._pipeline.go_on(request_id)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            reason = None
+            try:
+                self.sweep()
+            except Unavailable as error:
+                reason = str(error)
+            except Exception:  # the edge of the thread: a sweep that fails must not be the last
+                log.exception("sweep failed")
+            self._tell_changes(reason)
+            self._stopping.wait(TICK_SECONDS)
+
+    def _tell_changes(self, reason: str | None) -> None:
+        """Once when work pauses and once when it goes on, not every second."""
+        if reason and reason != self._last_reason:
+            log.warning("work pauses", reason=reason)
+        elif self._last_reason and not reason:
+            log.info("work goes on")
+        self._last_reason = reason

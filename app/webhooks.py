@@ -1,0 +1,208 @@
+"""Webhooks, both ways: what is told of a request's end, and what `POST /webhook` is told.
+
+Sent as Standard Webhooks (standardwebhooks.com): id and body are fixed when the request ends and
+kept in its document, every try has a fresh timestamp and signature. A webhook never changes its
+request's status.
+"""
+
+import hashlib
+import json
+import random
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from standardwebhooks.webhooks import Webhook as Signer
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from app.database import Database
+from app.errors import BadRequest, PressroomError, Unavailable
+from app.models import Batch, BatchStatus, Counts, Webhook, WebhookState
+from app.outbound import Outbound, PostFailed
+
+TIMEOUT_SECONDS = 15
+WAITS_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+LONGEST_WAIT_SECONDS = 86_400
+MAX_BODY_BYTES = 65_536
+_GONE = 410
+_AT_ONCE = 64
+
+log = structlog.get_logger(__name__)
+
+
+class BadSignature(PressroomError):
+    """What came in is not, or not recently, signed by who knows the secret."""
+
+
+def event_of(
+    batch: Batch, status: BatchStatus, counts: Counts, *, link: Callable[[str], str]
+) -> Webhook | None:
+    """The event of a batch's end, due at once; None when nobody asked for one."""
+    if batch.webhook_url is None:
+        return None
+    now = datetime.now(UTC)
+    has_output = status is not BatchStatus.FAILED
+    body = {
+        "type": f"request.{status}",
+        "timestamp": format_time(now),
+        "request_id": batch.request_id,
+        "status": status.value,
+        "output_csv_url": link(f"download/{batch.request_id}") if has_output else None,
+        "filename": batch.filename,
+        "progress": {
+            "total": batch.total,
+            "completed": counts.completed,
+            "failed": counts.failed,
+            "cancelled": counts.cancelled,
+            "bytes_in": counts.bytes_in,
+            "bytes_out": counts.bytes_out,
+        },
+    }
+    return Webhook(
+        request_id=batch.request_id,
+        url=batch.webhook_url,
+        id=f"msg_{uuid.uuid4().hex}",
+        body=json.dumps(body, ensure_ascii=False),
+        state=WebhookState.PENDING,
+        next_attempt_at=now,
+    )
+
+
+def format_time(time: datetime) -> str:
+    """RFC 3339 in UTC, to the millisecond, as everywhere in the API."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def sign(secrets: Sequence[str], webhook_id: str, time: datetime, body: str) -> dict[str, str]:
+    """The headers of one try; one signature for each secret, so that keys can rotate."""
+    headers = {
+        "content-type": "application/json",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(int(time.timestamp())),
+    }
+    signatures = [Signer(secret).sign(webhook_id, time, body) for secret in secrets]
+    return headers | ({"webhook-signature": " ".join(signatures)} if signatures else {})
+
+
+def after_try(
+    webhook: Webhook, status: int | None, retry_after_seconds: float | None, now: datetime
+) -> Webhook:
+    """The webhook after a try that was answered with `status`, or not at all (None)."""
+    if status is not None and 200 <= status < 300:
+        return replace(
+            webhook, state=WebhookState.DELIVERED, next_attempt_at=None, last_status=status
+        )
+    if status == _GONE or webhook.attempts > len(WAITS_SECONDS):
+        return replace(webhook, state=WebhookState.FAILED, next_attempt_at=None, last_status=status)
+    wait_seconds = WAITS_SECONDS[webhook.attempts - 1] * random.uniform(0.9, 1.1)  # noqa: S311
+    wait_seconds = max(wait_seconds, min(retry_after_seconds or 0, LONGEST_WAIT_SECONDS))
+    return replace(
+        webhook, next_attempt_at=now + timedelta(seconds=wait_seconds), last_status=status
+    )
+
+
+class Deliverer:
+    """Sends what is due, many at once, so that dead receivers do not delay a live one."""
+
+    def __init__(
+        self, database: Database, outbound: Outbound, secrets: Sequence[str], own_receiver: str
+    ):
+        self._database = database
+        self._outbound = outbound
+        self._secrets = secrets
+        self._own_receiver = own_receiver
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="webhook")
+        self._free = threading.Semaphore(_AT_ONCE)
+
+    def deliver_due(self) -> None:
+        """Begins to send every webhook whose time has come. Raises DatabaseUnavailable."""
+        while self._free.acquire(blocking=False):
+            webhook = None
+            try:
+                webhook = self._database.batches.claim_webhook(datetime.now(UTC))
+            finally:
+                if webhook is None:
+                    self._free.release()
+            if webhook is None:
+                return
+            self._pool.submit(self._deliver, webhook)
+
+    def stop(self) -> None:
+        """Waits for the tries under way, `TIMEOUT_SECONDS` at most."""
+        self._pool.shutdown(wait=True)
+
+    def _deliver(self, webhook: Webhook) -> None:
+        try:
+            tried = self._post(webhook)
+            self._database.batches.record_webhook(tried)
+            log.info(
+                "webhook tried",
+                request_id=webhook.request_id,
+                attempt=webhook.attempts,
+                http_status=tried.last_status,
+                state=tried.state.value,
+            )
+        except Unavailable as error:  # the lease of this try runs out, and it is made again
+            log.warning("webhook unrecorded", request_id=webhook.request_id, reason=str(error))
+        except Exception:  # the edge of the thread: nobody else would hear of it
+            log.exception("webhook failed", request_id=webhook.request_id)
+        finally:
+            self._free.release()
+
+    def _post(self, webhook: Webhook) -> Webhook:
+        now = datetime.now(UTC)
+        headers = sign(self._secrets, webhook.id, now, webhook.body)
+        try:
+            posted = self._outbound.post(
+                webhook.url,
+                webhook.body.encode(),
+                headers,
+                timeout_seconds=TIMEOUT_SECONDS,
+                trusted=webhook.url == self._own_receiver,
+            )
+        except PostFailed:
+            return after_try(webhook, None, None, now)
+        return after_try(webhook, posted.status, posted.retry_after_seconds, now)
+
+
+def receive(
+    database: Database, secrets: Sequence[str], headers: Mapping[str, str], body: bytes
+) -> None:
+    """Stores what `POST /webhook` was sent, once per id.
+
+    Raises BadSignature, or BadRequest for what is not a JSON object of ours.
+    """
+    webhook_id = headers.get("webhook-id") or f"sha256:{hashlib.sha256(body).hexdigest()}"
+    if secrets:
+        _verify(secrets, headers, body)
+    database.events.save(webhook_id, datetime.now(UTC), _payload(body))
+
+
+def _verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> None:
+    for secret in secrets:
+        try:
+            Signer(secret).verify(body, dict(headers), json_parse=False)
+        except (WebhookVerificationError, ValueError):  # malformed parts escape the library (1.1)
+            continue
+        return
+    raise BadSignature(
+        "webhook-id, webhook-timestamp (±5 minutes) and webhook-signature do not fit the body"
+    )
+
+
+def _payload(body: bytes) -> dict[str, Any]:
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("the body is not JSON") from error
+    if not isinstance(payload, dict):
+        raise BadRequest("the body is not a JSON object")
+    for name in ("request_id", "status"):
+        if not isinstance(payload.get(name), str):
+            raise BadRequest(f"the body lacks {name}")
+    return payload
