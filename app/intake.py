@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import structlog
 
-from app.catalog import Catalog, open_catalog
+from app.catalog import Catalog, Columns, open_catalog
 from app.database import Database
 from app.errors import BadCatalog, LostClaim, Unavailable
 from app.models import Batch, BatchOptions, BatchStatus, Fault, Row
@@ -79,9 +79,8 @@ class Intake:
                 rows += 1
                 images += len(row.urls)
             _refuse_faults(upload, catalog)
-            return Report(
-                rows, images, catalog.columns.headers(), tuple(catalog.faults), catalog.fault_count
-            )
+            columns = _headers_by_meaning(catalog.columns)
+            return Report(rows, images, columns, tuple(catalog.faults), catalog.fault_count)
 
     def accept(self, upload: Upload) -> str:
         """Stores an upload; its request id, once nothing of it can be lost any more.
@@ -164,6 +163,12 @@ def _new_batch(upload: Upload) -> Batch:
         rows=0,
         webhook_url=upload.webhook_url,
     )
+
+
+def _headers_by_meaning(columns: Columns) -> dict[str, list[str]]:
+    single = {"serial_number": columns.serial_number, "product_name": columns.product_name}
+    found = {meaning: [column.header] for meaning, column in single.items() if column}
+    return {"images": [column.header for column in columns.images]} | found
 
 
 def _refuse_faults(upload: Upload, catalog: Catalog) -> None:

@@ -62,8 +62,10 @@ class Services:
 
 def build(settings: Settings) -> Services:
     """Raises SettingsError, and DatabaseUnavailable when there is no database to begin with."""
-    private_server = None if settings.mongodb_uri.get_secret_value() else _private(settings)
-    uri = private_server.start() if private_server else settings.mongodb_uri.get_secret_value()
+    uri = settings.mongodb_uri.get_secret_value()
+    private_server = None if uri else PrivateServer(settings.data_dir)
+    if private_server:
+        uri = private_server.start()
     database = connect(uri, settings.mongodb_database)
     storage = LocalStorage(
         {
@@ -120,10 +122,6 @@ def build(settings: Settings) -> Services:
         ),
         private_server=private_server,
     )
-
-
-def _private(settings: Settings) -> PrivateServer:
-    return PrivateServer(settings.data_dir / "mongodb")
 
 
 def _outbound(settings: Settings) -> Outbound:

@@ -7,6 +7,9 @@ from app.errors import ImageFailed, NotFound
 from app.outbound import Fetched
 
 
+_SERVED = (".csv", ".jpg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")
+
+
 class Fetcher(Protocol):
     """Fetches an image; raises ImageFailed."""
 
@@ -27,7 +30,8 @@ class Samples:
     def path(self, name: str) -> Path:
         """The file of that name. Raises NotFound for any other."""
         path = self._folder / name
-        if path.parent != self._folder or name.startswith(".") or not path.is_file():
+        is_served = path.parent == self._folder and path.suffix in _SERVED
+        if not is_served or "\0" in name or not path.is_file():
             raise NotFound(f"there is no sample {name}")
         return path
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw
 
@@ -93,14 +93,19 @@ def draw_swatches(width: int) -> Image.Image:
 
 
 def draw_badge(width: int) -> Image.Image:
-    """A round badge with a star, on a transparent ground."""
+    """A round badge with a ringed planet, on a transparent ground."""
     badge = Image.new("RGBA", (width, width))
     pen = ImageDraw.Draw(badge)
-    middle = (width / 2, width / 2)
-    pen.circle(middle, width * 0.48, fill="#1d3557")
-    pen.circle(middle, width * 0.42, fill="#f1c40f")
-    pen.regular_polygon((middle, width * 0.3), 3, fill="#1d3557")
-    pen.regular_polygon((middle, width * 0.3), 3, rotation=180, fill="#1d3557")
+    middle, line = width / 2, max(1, width // 40)
+    pen.circle((middle, middle), width * 0.48, fill="#1d3557")
+    pen.circle((middle, middle), width * 0.22, fill="#f4a261")
+    pen.ellipse((width * 0.12, width * 0.42, width * 0.88, width * 0.58), None, "#f1faee", line)
+    pen.chord(
+        (middle - width * 0.22, width * 0.28, middle + width * 0.22, width * 0.72),
+        180,
+        360,
+        "#f4a261",
+    )
     return badge
 
 
@@ -125,11 +130,10 @@ def lying(picture: Image.Image) -> list[Image.Image]:
 
 
 def wide_gamut(picture: Image.Image) -> list[Image.Image]:
-    """In Adobe RGB, with the profile of the rocket's photograph: shown as sRGB it looks dull."""
-    with Image.open(ORIGINALS / "rocket.jpg") as rocket:
-        adobe_rgb = profile_of(rocket)
-    converted = ImageCms.profileToProfile(picture, ImageCms.createProfile("sRGB"), adobe_rgb)
-    assert converted is not None
+    """In Adobe RGB: shown as if it were sRGB, without its profile, it looks dull."""
+    srgb, adobe_rgb = ImageCms.createProfile("sRGB"), open_profile(adobe_rgb_profile())
+    converted = ImageCms.profileToProfile(picture, srgb, adobe_rgb)
+    assert converted is not None  # it is None only when converting in place
     return [converted]
 
 
@@ -145,6 +149,17 @@ def cut_out(picture: Image.Image) -> list[Image.Image]:
 def turning(picture: Image.Image) -> list[Image.Image]:
     """Six frames in which the picture passes by once, from right to left."""
     return [ImageChops.offset(picture, -step * picture.width // 6, 0) for step in range(6)]
+
+
+@cache
+def adobe_rgb_profile() -> bytes:
+    """The ICC profile that came with the rocket's photograph."""
+    with Image.open(ORIGINALS / "rocket.jpg") as rocket:
+        return bytes(rocket.info["icc_profile"])
+
+
+def open_profile(icc_profile: bytes) -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(BytesIO(icc_profile))
 
 
 def camera_exif() -> Image.Exif:
@@ -169,7 +184,7 @@ class Recipe(NamedTuple):
     """How a view becomes a file: its frames, and what Pillow's `save` is told."""
 
     frames: Callable[[Image.Image], list[Image.Image]]
-    options: dict[str, object]
+    options: dict[str, Any]
 
 
 RECIPES = {
@@ -181,7 +196,7 @@ RECIPES = {
     "tight.jpg": Recipe(plain, {"quality": 30, "progressive": True, "optimize": True}),
     "grey.jpg": Recipe(grey, {"quality": 90}),
     "cmyk.jpg": Recipe(cmyk, {"quality": 90}),
-    "adobe-rgb.jpg": Recipe(wide_gamut, {"quality": 92}),
+    "adobe-rgb.jpg": Recipe(wide_gamut, {"quality": 92, "icc_profile": adobe_rgb_profile()}),
     "rotated.jpg": Recipe(lying, {"quality": 90, "exif": camera_exif()}),
     "png": Recipe(plain, {"optimize": True}),
     "cutout.png": Recipe(cut_out, {"optimize": True}),
@@ -246,16 +261,11 @@ def read_photograph(name: str) -> Image.Image:
     """A photograph's pixels in sRGB, without its metadata: samples get theirs from recipes."""
     with Image.open(ORIGINALS / name) as photograph:
         pixels = photograph.convert("RGB")
-    if "icc_profile" in pixels.info:
-        ImageCms.profileToProfile(
-            pixels, profile_of(pixels), ImageCms.createProfile("sRGB"), inPlace=True
-        )
+    if icc_profile := pixels.info.get("icc_profile"):
+        srgb = ImageCms.createProfile("sRGB")
+        ImageCms.profileToProfile(pixels, open_profile(icc_profile), srgb, inPlace=True)
     pixels.info.clear()
     return pixels
-
-
-def profile_of(picture: Image.Image) -> ImageCms.ImageCmsProfile:
-    return ImageCms.ImageCmsProfile(BytesIO(picture.info["icc_profile"]))
 
 
 if __name__ == "__main__":

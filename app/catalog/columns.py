@@ -57,17 +57,17 @@ class Columns:
 def find_header(head: Sequence[Sequence[str]], image_columns: Sequence[str]) -> int | None:
     """Return which of the first records is the header: the first that has an image column.
 
-    Except that a line of labels right above the line of names (`Main Image URL` above
-    `main_image_url`, as in Amazon's flat files) is no header: the lower line names the same
+    Except that a line of labels right above the line of names is no header: Amazon's flat files
+    have `Images` above `Main Image URL` above `main_image_url`. The lower line names the same
     columns, which no row of data does.
     """
-    for index, cells in enumerate(head):
-        found = _image_indexes(cells, image_columns)
-        if found:
-            below = _image_indexes(head[index + 1], ()) if index + 1 < len(head) else []
-            is_label_line = not image_columns and set(found) <= set(below)
-            return index + 1 if is_label_line else index
-    return None
+    found = [set(_image_indexes(cells, image_columns)) for cells in head]
+    index = next((index for index, indexes in enumerate(found) if indexes), None)
+    if index is None or image_columns:
+        return index
+    while index + 1 < len(found) and found[index] <= found[index + 1]:
+        index += 1
+    return index
 
 
 def find_columns(header: Sequence[str], image_columns: Sequence[str]) -> Columns:

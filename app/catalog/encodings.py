@@ -10,13 +10,13 @@ from typing import BinaryIO
 
 from app.errors import BadCatalog
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 
 
 def find_encoding(file: BinaryIO) -> str:
     """Return `utf-8`, `utf-8-sig` (with a mark), `utf-16` (always with a mark) or `cp1252`.
 
-    Reads the whole file once or twice, a mebibyte at a time: the first byte that is not ASCII may
+    Reads the whole file once or twice, a chunk at a time: the first byte that is not ASCII may
     be the last. Raises `BadCatalog` with the line for NUL bytes and for what is no text.
     """
     candidates = _candidates(file)
@@ -65,9 +65,10 @@ def _undecodable_line(file: BinaryIO, encoding: str) -> int | None:
 
 
 def _refuse_nul(text: str, lines_before: int) -> None:
-    before, nul, _ = text.partition("\0") if "\0" in text else (text, "", "")
-    if nul:
+    place = text.find("\0")
+    if place >= 0:
+        line = lines_before + text.count("\n", 0, place) + 1
         raise BadCatalog(
-            f"line {lines_before + before.count(chr(10)) + 1}: the file holds a NUL byte, so it is "
-            "damaged or not a text file: save it as CSV UTF-8 (UTF-16 needs a byte-order mark)"
+            f"line {line}: the file holds a NUL byte, so it is damaged or not a text file: "
+            "save it as CSV UTF-8 (UTF-16 needs a byte-order mark)"
         )

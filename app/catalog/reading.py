@@ -19,6 +19,8 @@ MAX_FAULTS_KEPT = 1_000
 
 _SHOWN_SURPLUS_CELLS = 3
 
+_FaultyPlace = tuple[str, FaultCode, str]  # header, code, message
+
 
 @contextmanager
 def open_catalog(
@@ -120,34 +122,34 @@ class Catalog:
         self, number: int, line: int, cells: list[str]
     ) -> tuple[tuple[ImageUrl, ...], tuple[Fault, ...]]:
         """Read a row that may be at fault; keep its faults."""
-        faults = [
+        urls = tuple(self._urls(cells))
+        faults = tuple(
             Fault(number, line, column, code, message)
-            for column, code, message in (*self._faulty_cells(cells), *self._bad_urls(cells))
-        ]
+            for column, code, message in (*self._faulty_cells(cells), *self._faulty_urls(urls))
+        )
         self.fault_count += len(faults)
         self.faults += faults[: MAX_FAULTS_KEPT - len(self.faults)]
-        return (() if faults else tuple(self._urls(cells))), tuple(faults)
+        return (() if faults else urls), faults
 
     def _urls(self, cells: list[str]) -> Iterator[ImageUrl]:
         is_relative = self.base_url is not None
         for column in self.columns.images:
             cell = cells[column.index]
-            if len(cell) <= MAX_CELL_CHARACTERS:
+            if cell and len(cell) <= MAX_CELL_CHARACTERS:
                 for place in url_places(cell, relative=is_relative):
                     yield ImageUrl(url_at(cell, place), column.header)
 
-    def _bad_urls(self, cells: list[str]) -> Iterator[tuple[str, FaultCode, str]]:
-        for count, image in enumerate(self._urls(cells), start=1):
-            if count > MAX_URLS_A_ROW:
-                message = f"more than {MAX_URLS_A_ROW:,} URLs in the row: part it into several rows"
-                yield image.column, FaultCode.TOO_MANY_URLS, message
-                return
+    def _faulty_urls(self, urls: Sequence[ImageUrl]) -> Iterator[_FaultyPlace]:
+        for image in urls[:MAX_URLS_A_ROW]:
             try:
                 absolute_url(image.url, self.base_url)
             except BadUrl as error:
                 yield image.column, FaultCode.BAD_URL, str(error)
+        if len(urls) > MAX_URLS_A_ROW:
+            message = f"{len(urls):,} URLs, {MAX_URLS_A_ROW:,} are allowed: part the row into more"
+            yield urls[MAX_URLS_A_ROW].column, FaultCode.TOO_MANY_URLS, message
 
-    def _faulty_cells(self, cells: list[str]) -> Iterator[tuple[str, FaultCode, str]]:
+    def _faulty_cells(self, cells: list[str]) -> Iterator[_FaultyPlace]:
         ours = {column.index for column in self.columns.ours if column}
         for index, header in enumerate(self.header):
             if len(cells[index]) > MAX_CELL_CHARACTERS and index not in ours:
@@ -162,7 +164,7 @@ class Catalog:
     def _refuse_nothing_to_do(self, rows: int, has_url: bool) -> None:
         if not rows:
             raise BadCatalog(
-                f"line {self._table.header.line}: the file has a header but no rows below it: "
+                f"line {self._table.header.first_line}: there is a header but no row below it: "
                 "add a row for each product"
             )
         if not has_url:

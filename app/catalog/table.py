@@ -23,7 +23,7 @@ MAX_RECORD_CHARACTERS = 8 << 20
 # this one only has to lie no lower.
 csv.field_size_limit(MAX_RECORD_CHARACTERS)
 
-_SAMPLE_CHARACTERS = 1 << 20  # where the header must end
+_SAMPLE_CHARACTERS = 1 << 18  # within which the header must end
 _DELIMITERS = (",", ";", "\t", "|")
 _SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)\1*"?', re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -46,9 +46,10 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of the file's head: its first line from 1, its text with line end, its cells."""
+    """One record of the file's head: its lines from 1, its text with line end, its cells."""
 
-    line: int
+    first_line: int
+    last_line: int
     raw: str
     cells: tuple[str, ...]
 
@@ -85,12 +86,11 @@ def read_table(text: TextIO, encoding: str, image_columns: Sequence[str]) -> Tab
     index = find_header([record.cells for record in head], image_columns)
     if index is None:
         _refuse_open_quote(text, delimiter)
-        header = next((record.cells for record in head if any(record.cells)), ())
-        raise no_image_column(header, image_columns)
+        likely_header = next((record.cells for record in head if any(record.cells)), ())
+        raise no_image_column(likely_header, image_columns)
     header = head[index]
     dialect = Dialect(encoding, delimiter, _line_end(header.raw), lines[0] if sep else "")
-    last_line = header.line + len(_LINE_END.findall(header.raw.rstrip("\r\n")))
-    return Table(dialect, tuple(head[:index]), header, _records(text, delimiter, last_line))
+    return Table(dialect, tuple(head[:index]), header, _records(text, delimiter, header.last_line))
 
 
 def _head(lines: Sequence[str], first: int, delimiter: str) -> list[Record]:
@@ -99,7 +99,7 @@ def _head(lines: Sequence[str], first: int, delimiter: str) -> list[Record]:
     start = first
     for cells in islice(reader, HEADER_LINES):
         end = first + reader.line_num
-        records.append(Record(start + 1, "".join(lines[start:end]), tuple(cells)))
+        records.append(Record(start + 1, end, "".join(lines[start:end]), tuple(cells)))
         start = end
     return records
 
@@ -173,6 +173,7 @@ def _open_quote(lines: _Lines, cell: str) -> BadCatalog:
     """Tell the line of the quote from how many lines its cell took."""
     taken = len(_LINE_END.findall(cell)) + (not cell.endswith(("\r", "\n")))
     return BadCatalog(
-        f'line {lines.given - taken + 1}: a quote (") opens here and never closes: '
-        "close it, or double the quotes that belong to the text"
+        f'line {lines.given - taken + 1}: a quote (") opens here and never closes (or after more '
+        f"than {MAX_RECORD_CHARACTERS:,} characters): close it, or double the quotes that belong "
+        "to the text"
     )

@@ -84,7 +84,7 @@ def _authority(url: str, authority: str) -> str:
     match = _AUTHORITY.fullmatch(authority)
     host, port = match.groups() if match else ("", None)
     if match is None or (port and not 0 < int(port[:6]) < 65536):
-        raise BadUrl(f"{shown(url)} has a bad port: write a number from 1 to 65535, or none")
+        raise BadUrl(f"{shown(url)} has a bad host or port: ports go from 1 to 65535")
     if not host:
         raise BadUrl(f"{shown(url)} names no host: write it as https://host/path")
     return _host(host) + (f":{port}" if port else "")
@@ -105,9 +105,9 @@ def _host(host: str) -> str:
 
 def _ipv6_host(host: str) -> str:
     try:
-        address = ipaddress.IPv6Address(host[1:-1])
+        has_zone = ipaddress.IPv6Address(host[1:-1]).scope_id is not None
     except ValueError as error:
         raise BadUrl(f"{shown(host)} is not an IPv6 address") from error
-    if address.scope_id:
-        raise BadUrl(f"{shown(host)} names a network interface: remove it")
+    if has_zone:
+        raise BadUrl(f"{shown(host)} is not an IPv6 address alone: remove the % and what follows")
     return host

@@ -1,4 +1,7 @@
-"""A catalog and its results → the bytes of an output CSV. Called by the pipeline, downloads, CLI."""
+"""A catalog and its results → the bytes of an output CSV.
+
+Called by the pipeline, by downloads and by the terminal client.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +13,10 @@ from app.models import Image, ImageStatus, Product, Row, RowStatus
 
 _CHUNK_CHARACTERS = 1 << 16
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+-]?[0-9]+)?\s*%?", re.ASCII)
+_NUMBER_OR_URL = re.compile(
+    r"[+-]?[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]+)?\s*%?|\s*(?:https?:)?//\S*\s*",
+    re.ASCII | re.IGNORECASE,
+)
 
 Link = Callable[[str], str]
 
@@ -56,10 +62,9 @@ def write_replaced(
     def records() -> Iterator[list[str]]:
         yield _without(_input_cells(catalog.header, formulas_safe), ours)
         for row, images in _with_images(catalog.rows(), products):
-            cells = _input_cells(row.cells, formulas_safe)
-            if images:
-                _replace_urls(catalog, row, cells, [_slot(image, link) for image in images])
-            yield _without(cells, ours)
+            slots = [_slot(image, link) for image in images]
+            cells = _with_urls_replaced(catalog, row, slots) if any(slots) else row.cells
+            yield _without(_input_cells(cells, formulas_safe), ours)
 
     return _encoded(catalog, records(), formulas_safe)
 
@@ -112,8 +117,9 @@ def _error(row: Row, images: Sequence[Image]) -> str:
     return "; ".join(" ".join(text.split()) for text in texts)
 
 
-def _replace_urls(catalog: Catalog, row: Row, cells: list[str], slots: Sequence[str]) -> None:
-    """Exchange, in every image cell, the URLs whose slot is filled."""
+def _with_urls_replaced(catalog: Catalog, row: Row, slots: Sequence[str]) -> list[str]:
+    """Return the row's cells, with every URL exchanged whose slot is filled."""
+    cells = list(row.cells)
     remaining = iter(slots)
     for column in catalog.columns.images:
         cell = row.cells[column.index]
@@ -122,17 +128,17 @@ def _replace_urls(catalog: Catalog, row: Row, cells: list[str], slots: Sequence[
         for start, end in url_places(cell, relative=catalog.base_url is not None):
             pieces += [cell[end_of_last:start], next(remaining, "") or cell[start:end]]
             end_of_last = end
-        if pieces:
-            cells[column.index] = "".join(pieces) + cell[end_of_last:]
+        cells[column.index] = "".join(pieces) + cell[end_of_last:]
+    return cells
 
 
 def _input_cells(cells: Sequence[str], formulas_safe: bool) -> list[str]:
-    if not formulas_safe:
-        return list(cells)
-    return [
-        f"'{cell}" if cell.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(cell) else cell
-        for cell in cells
-    ]
+    return [_defused(cell) for cell in cells] if formulas_safe else list(cells)
+
+
+def _defused(cell: str) -> str:
+    is_formula = cell.startswith(_FORMULA_STARTS) and not _NUMBER_OR_URL.fullmatch(cell)
+    return "'" + cell if is_formula else cell
 
 
 def _without(cells: list[str], indexes: Iterable[int]) -> list[str]:

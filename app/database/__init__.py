@@ -25,6 +25,7 @@ class Database:
     """The collections, each with the state changes that belong to it."""
 
     client: MongoClient[dict[str, Any]]
+    name: str
     batches: Batches
     products: Products
     segments: Segments
@@ -58,6 +59,7 @@ def connect(uri: str, name: str) -> Database:
     prepare(database)
     return Database(
         client,
+        name,
         Batches(database),
         Products(database),
         Segments(database),

@@ -1,0 +1,82 @@
+"""Who may know what: import directions, and libraries that one module alone may know."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+APP = Path(__file__).parents[1] / "app"
+MODULES = sorted(APP.rglob("*.py"))
+
+ONLY_IN = {
+    "flask": ("app/api/", "app/web/", "app/cli.py", "app/__init__.py", "app/server.py"),
+    "werkzeug": ("app/api/", "app/web/", "app/__init__.py"),
+    "PIL": ("app/compress",),
+    "pymongo": ("app/database/",),
+    "bson": ("app/database/",),
+    "pycurl": ("app/outbound",),
+    "requests": ("app/cli.py", "app/demo.py"),
+    "waitress": ("app/server.py",),
+    "pydantic": ("app/config.py", "app/api/"),
+    "standardwebhooks": ("app/webhooks.py",),
+}
+
+LAYERS = [
+    {"errors", "models"},
+    {"addresses", "catalog", "compress", "config", "database", "dispatch", "logs", "outbound"},
+    {"storage", "engine", "sources"},
+    {"exports", "webhooks", "removal"},
+    {"pipeline", "intake"},
+    {"sweeper"},
+    {"services"},
+    {"api"},
+    {"demo", "server"},
+]
+"""From what knows nobody to what may know all: a module imports from its own layer or below."""
+
+
+def imports(path):
+    """Every module that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def name_of(path):
+    return path.relative_to(APP.parent).as_posix()
+
+
+def part_of(module):
+    """`app.catalog.cells` → `catalog`; None for the factory in `app` itself."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "app" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_library_is_known_only_where_it_belongs(path):
+    for module in imports(path):
+        allowed = ONLY_IN.get(module.partition(".")[0])
+        if allowed:
+            assert name_of(path).startswith(allowed), f"{name_of(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_one_way(path):
+    own = part_of(name_of(path).removesuffix(".py").replace("/", "."))
+    if own in (None, "__init__"):
+        return
+    rank = {part: number for number, layer in enumerate(LAYERS) for part in layer}
+    for module in imports(path):
+        part = part_of(module)
+        if part is not None:
+            assert rank[part] <= rank[own], f"{name_of(path)} imports {module}"
+
+
+def test_every_module_is_imported_by_another():
+    entries = {"app", "app.demo"}
+    imported = {module for path in [*MODULES, APP.parent / "run.py"] for module in imports(path)}
+    for path in MODULES:
+        module = name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        assert module in imported | entries, f"nobody imports {module}"

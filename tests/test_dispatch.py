@@ -1,0 +1,92 @@
+"""The dispatcher: every call runs, in turn between groups, within the lanes' limits."""
+
+import threading
+from collections import Counter
+
+import pytest
+
+from app.dispatch import Dispatcher
+
+PATIENCE_SECONDS = 10
+
+
+@pytest.fixture
+def make_dispatcher():
+    made = []
+
+    def make(**limits):
+        made.append(Dispatcher("test", **limits))
+        return made[-1]
+
+    yield make
+    for dispatcher in made:
+        dispatcher.stop()
+
+
+def test_every_call_runs_once(make_dispatcher):
+    dispatcher = make_dispatcher(threads=4, per_lane=2)
+    ran = Counter()
+    done = threading.Semaphore(0)
+
+    def work(number):
+        ran[number] += 1
+        done.release()
+
+    for number in range(300):
+        dispatcher.submit("a", f"host{number % 7}", lambda number=number: work(number))
+
+    for _ in range(300):
+        assert done.acquire(timeout=PATIENCE_SECONDS)
+    assert ran == Counter(range(300))
+
+
+def test_a_lane_never_holds_more_than_its_limit_while_others_go_on(make_dispatcher):
+    dispatcher = make_dispatcher(threads=8, per_lane=2)
+    release, slow_running, fast_done = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    def slow():
+        slow_running.release()
+        release.wait(PATIENCE_SECONDS)
+
+    for _ in range(6):
+        dispatcher.submit("a", "slow", slow)
+    dispatcher.submit("a", "fast", fast_done.set)
+
+    assert fast_done.wait(PATIENCE_SECONDS)
+    assert slow_running.acquire(timeout=PATIENCE_SECONDS)
+    assert slow_running.acquire(timeout=PATIENCE_SECONDS)
+    assert not slow_running.acquire(blocking=False)
+    release.set()
+    for _ in range(4):
+        assert slow_running.acquire(timeout=PATIENCE_SECONDS)
+
+
+def test_a_small_group_does_not_wait_behind_a_large_one(make_dispatcher):
+    dispatcher = make_dispatcher(threads=1, per_lane=1)
+    order, gate, finished = [], threading.Event(), threading.Event()
+    dispatcher.submit("large", "h", lambda: gate.wait(PATIENCE_SECONDS) and None)
+    for _ in range(50):
+        dispatcher.submit("large", "h", lambda: order.append("large"))
+    dispatcher.submit("small", "h", lambda: order.append("small"))
+    dispatcher.submit("last", "h", finished.set)
+
+    gate.set()
+
+    assert finished.wait(PATIENCE_SECONDS)
+    assert "small" in order[:2]
+
+
+def test_work_that_asks_for_it_runs_again_later(make_dispatcher):
+    dispatcher = make_dispatcher(threads=1, per_lane=1)
+    answers, done = [0.05, 0.01, None], threading.Event()
+
+    def work():
+        wait_seconds = answers.pop(0)
+        if wait_seconds is None:
+            done.set()
+        return wait_seconds
+
+    dispatcher.submit("a", "h", work)
+
+    assert done.wait(PATIENCE_SECONDS)
+    assert answers == []
