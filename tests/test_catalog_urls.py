@@ -126,7 +126,7 @@ def test_a_long_url_is_cut_in_its_message():
 def test_a_base_url_that_is_no_url_is_refused_by_name(base_url: str):
     file = io.BytesIO(b"SKU,Images\n1,a.jpg\n")
 
-    with pytest.raises(BadRequest, match="^base_url: "), open_catalog(file, base_url=base_url):
+    with pytest.raises(BadRequest, match=r"^base_url: "), open_catalog(file, base_url=base_url):
         pass
 
 
@@ -145,13 +145,17 @@ A, B, C = "https://h.example.com/a.jpg", "http://h.example.com/b.jpg", "//h.exam
         (f"{A}\n{B}\r\n{A}", [A, B, A]),
         (f"{A},{C}", [A, C]),
         (f"{C}|{A}", [C, A]),
+        ("https://h.example.com/a,//b.jpg", ["https://h.example.com/a,//b.jpg"]),
         (f"{A},,{B}", [A, B]),
         (f" ,{A},{B},; ", [A, B]),
         ("  ", []),
         (",", []),
         ("no_selection", []),
         (f"{A},no_selection", [f"{A},no_selection"]),
-        ("https://h.example.com/w_3,h_4;q/a b|c.jpg", ["https://h.example.com/w_3,h_4;q/a b|c.jpg"]),
+        (
+            "https://h.example.com/w_3,h_4;q/a b|c.jpg",
+            ["https://h.example.com/w_3,h_4;q/a b|c.jpg"],
+        ),
         (
             f"https://h.example.com/w_3,h_4/a.jpg,{B}",
             ["https://h.example.com/w_3,h_4/a.jpg", B],
@@ -191,9 +195,17 @@ def test_with_a_base_url_a_cell_of_paths_is_parted_too(cell: str, urls: list[str
 
 @pytest.mark.parametrize(
     "cell",
-    [" " * 130_000, "," * 130_000 + "x", ", " * 60_000 + "a" * 10_000, "a," * 60_000, "https://" + "a." * 60_000],
-    ids=["blanks", "commas", "pairs", "paths", "labels"],
-)  # fmt: skip
+    [
+        pytest.param(" " * 130_000, id="blanks"),
+        pytest.param("," * 130_000 + "x", id="commas"),
+        pytest.param(", " * 60_000 + "a" * 10_000, id="commas and blanks"),
+        pytest.param("a," * 60_000, id="paths"),
+        pytest.param(",a" * 60_000 + ":", id="near schemes"),
+        pytest.param(",//a" * 30_000, id="near hosts"),
+        pytest.param("https://" + "a." * 60_000, id="labels"),
+        pytest.param("https://" + "a" * 120_000, id="one label"),
+    ],
+)
 def test_a_hostile_cell_takes_no_time(cell: str):
     data = f'SKU;Images\n1;"{cell}"\n2;{A}\n'.encode()
     start = time.monotonic()

@@ -2,21 +2,23 @@
 
 Places, not strings, so that a URL can be exchanged and everything around it stays.
 
-Separators are `,` `|` `;` and white space, and part only before a scheme (`xxx://`) or a `//host`:
-a comma inside a URL is kept. With a `base_url` cells may hold relative paths, which have no scheme:
-then separators part before a `/` as well, and a piece that begins with neither a scheme nor `//` is
-parted at every `,` `|` `;`, tab and line break (not at blanks: file names hold them). What stays
-ambiguous is a path without a leading slash behind a URL (`https://h/a.jpg,b.jpg`): one URL.
+Separators are `,` `|` `;` and white space, and part only before a scheme (`xxx://`) or before
+`//host.name/`: a comma inside a URL is kept. With a `base_url` cells may hold relative paths, which
+have no scheme: then separators part before a `/` as well, and a piece that begins with neither a
+scheme nor `//` is parted at every `,` `|` `;`, tab and line break (not at blanks: file names hold
+them). What stays ambiguous is a path without a leading slash behind a URL
+(`https://h/a.jpg,b.jpg`): one URL.
 `\\,` is a comma and never parts (WooCommerce writes it so).
 """
 
 import re
 
 # The look-behind makes a run of separators be tried once, from its start, and `++` from its end
-# only once; without them a cell of 100,000 blanks would take minutes.
+# only once; without them the time for a cell of blanks grows with the square of their number.
 _RUN = r"(?<![,|;\s])[,|;\s]++"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
-_BEFORE_URL = re.compile(rf"{_RUN}(?=(?:{_SCHEME})?//)")
+_HOST = r"[^\s/,|;.]+\.[^\s/,|;]+"
+_BEFORE_URL = re.compile(rf"{_RUN}(?={_SCHEME}//|//{_HOST}/)")
 _BEFORE_URL_OR_PATH = re.compile(rf"{_RUN}(?=(?:{_SCHEME}/)?/)")
 _ABSOLUTE = re.compile(rf"{_SCHEME}|//")
 _PATH = re.compile(r"[^,|;\t\r\n]+")

@@ -275,12 +275,15 @@ def _keep_if_smaller(header: Header, source: bytes, target: BinaryIO, option: Ou
 
 
 def _same_pixels(header: Header, source: bytes, rewritten: bytes) -> bool:
-    """Whether two files of one format and size decode alike, frame by frame."""
-    with opened(header, source) as came, opened(header, rewritten) as bare:
-        for frame in range(header.frames):
-            came.seek(frame)
-            bare.seek(frame)
-            difference = ImageChops.difference(came.convert("RGBA"), bare.convert("RGBA"))
-            if difference.getbbox(alpha_only=False):
-                return False
+    """Whether a file decodes, frame by frame, to what the file that it was made of does."""
+    try:
+        with opened(header, source) as came, opened(header, rewritten) as bare:
+            for frame in range(header.frames):
+                came.seek(frame)
+                bare.seek(frame)
+                difference = ImageChops.difference(came.convert("RGBA"), bare.convert("RGBA"))
+                if difference.getbbox(alpha_only=False):
+                    return False
+    except Exception:  # noqa: BLE001 — the first decodes, so whatever it is the second does not
+        return False
     return True

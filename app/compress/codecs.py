@@ -5,7 +5,6 @@ file. Called by `app.compress`.
 """
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -46,14 +45,15 @@ def _write_jpeg(picture: Image.Image, target: BinaryIO, settings: Settings) -> N
     try:
         opaque.save(target, "JPEG", quality=settings.quality, optimize=settings.jpeg_optimize)
     except OSError as error:
-        if error.errno is not None or not settings.jpeg_optimize:
+        if error.errno is not None:
             raise
-        # Pillow reserves a byte a pixel to fit the tables, which noise above quality 90 exceeds;
-        # and it gives the same error without a number where the disk is full, so try the disk.
+        # The disk is full, or fitting the tables took more than the byte a pixel that Pillow
+        # reserves for it (noise above quality 90), and the error does not say which. Coded in
+        # memory and without fitting, the picture cannot fail, and the file can say what it lacks.
+        coded = io.BytesIO()
+        opaque.save(coded, "JPEG", quality=settings.quality)
         rewind(target)
-        target.write(bytes(65_536))
-        rewind(target)
-        opaque.save(target, "JPEG", quality=settings.quality)
+        target.write(coded.getvalue())
 
 
 def _write_webp(picture: Image.Image, target: BinaryIO, settings: Settings) -> None:
@@ -183,10 +183,9 @@ def _coded(coding: Coding, picture: Image.Image, settings: Settings) -> bytes:
 
 def rewind(target: BinaryIO) -> None:
     """Empties a file. Pillow moves the descriptor behind the back of Python's file object."""
-    target.flush()
-    os.ftruncate(target.fileno(), 0)
-    os.lseek(target.fileno(), 0, os.SEEK_SET)
+    target.seek(0, io.SEEK_END)
     target.seek(0)
+    target.truncate()
 
 
 def for_gif(picture: Image.Image) -> Image.Image:

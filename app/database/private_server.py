@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 
 _START_TIMEOUT_SECONDS = 120  # an unclean end leaves up to a minute of journal to read back
 _HANDOVER_TIMEOUT_SECONDS = 15  # how long a dying mongod may still hold its files
+_ORPHAN_GRACE_SECONDS = 0.5  # within it the parent-death signal has done its work
 _STOP_TIMEOUT_SECONDS = 10
 _POLL_SECONDS = 0.02
 _MAX_LOG_BYTES = 4 << 20
@@ -77,11 +78,11 @@ except OSError as error:
 
 # Exit codes that another try cannot heal, and what to do about them.
 _HINTS = {
-    1: "It needs Debian 12, Ubuntu 22.04 or newer.",
+    1: "It was made for Debian 12, Ubuntu 22.04 and newer.",  # the loader misses GLIBC_2.35
     2: "This mongod does not know the options it was given; version 6 or newer does.",
     62: "The files in DATA_DIR/mongodb were written by another version of MongoDB.",
-    126: "This mongod cannot be run on this machine.",
-    127: "A library is missing.",
+    126: "It was made for Debian 12, Ubuntu 22.04 and newer, on x86_64 and aarch64.",
+    127: "A library is missing or does not fit.",
     -4: "MongoDB 5 and newer need a processor with AVX.",  # SIGILL
 }
 _PACKAGES = {
@@ -143,10 +144,7 @@ class PrivateServer:
     def stop(self) -> None:
         """The owner ends the server, cleanly if it ends in time; a joiner only lets go."""
         with self._mutex:
-            if self._owner_fd is not None and self._socket is not None:
-                self._end_process()
-                _remove_socket(self._socket)
-            self._release()
+            self._give_up()
             self._socket = None
 
     def _runs(self) -> bool:
@@ -155,7 +153,7 @@ class PrivateServer:
             self._process is not None
             and self._process.poll() is None
             and self._socket is not None
-            and self._socket.exists()
+            and _accepts(self._socket)
         )
 
     def _own(self) -> Path | None:
@@ -168,10 +166,19 @@ class PrivateServer:
             _shut_down_orphan(place)
             self._launch(place)
         except BaseException:
-            self._end_process()
-            self._release()
+            self._give_up()
             raise
         return place
+
+    def _give_up(self) -> None:
+        """Ends what this process owns; the lock goes last, so that nobody starts in between."""
+        self._end_process()
+        if self._owner_fd is not None:
+            place = self._recorded_socket()
+            if place is not None:
+                _remove_socket(place)
+            os.close(self._owner_fd)
+        self._owner_fd = None
 
     def _join(self) -> Path:
         """Waits until the owner's server answers, or owns it when that owner gives up."""
@@ -205,16 +212,12 @@ class PrivateServer:
         self._owner_fd = descriptor
         return True
 
-    def _release(self) -> None:
-        if self._owner_fd is not None:
-            os.close(self._owner_fd)
-        self._owner_fd = None
-
     def _forget_after_fork(self) -> None:
         # A lock lives until its last descriptor is closed: a child that kept this one would hold
         # the ownership of a parent that died.
-        self._release()
-        self._process = None
+        if self._owner_fd is not None:
+            os.close(self._owner_fd)
+        self._owner_fd = self._process = None
         self._mutex = threading.Lock()
 
     # The socket.
@@ -230,12 +233,12 @@ class PrivateServer:
             with suppress(OSError, SettingsError):
                 _make_private(known.parent)
                 return known
-        place = _socket_path(self._home)
         if self._socket is not None:
             raise DatabaseUnavailable(
-                f"the private MongoDB server cannot use {self._socket.parent} any more; "
+                "the private MongoDB server cannot use the folder of its socket any more; "
                 "start the service again"
             )
+        place = _socket_path(self._home)
         _make_private(place.parent)
         return place
 
@@ -297,10 +300,14 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"the private MongoDB server cannot use {error.filename}: {error.strerror}"
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
-            raise SettingsError(f"{message}; set DATA_DIR to a folder of this user") from error
-        raise DatabaseUnavailable(message) from error
+            raise SettingsError(
+                f"the private MongoDB server cannot use {error.filename} ({error.strerror}); "
+                "set DATA_DIR to a folder of this user"
+            ) from error
+        raise DatabaseUnavailable(
+            f"the private MongoDB server cannot be started now: {error.strerror}"
+        ) from error
 
 
 # Where the socket is.
@@ -347,17 +354,14 @@ def _remove_socket(place: Path) -> None:
 
 
 def _accepts(place: Path) -> bool:
+    """Whether somebody listens; a queue that is full has somebody at its end too."""
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(place))
-        except OSError:
-            return False
-    return True
+        probe.setblocking(False)
+        return probe.connect_ex(str(place)) in {0, errno.EAGAIN, errno.EINPROGRESS}
 
 
 def _answers(place: Path) -> bool:
-    # PyMongo looks at a server twice a second at most, so the first look is a bare connection.
+    # PyMongo tries a server twice a second at most, so the first try is a bare connection.
     if not _accepts(place):
         return False
     try:
@@ -369,15 +373,19 @@ def _answers(place: Path) -> bool:
 
 
 def _shut_down_orphan(place: Path) -> None:
-    """Ends a server whose owner is gone; there is one where no signal tells of a parent's death."""
-    if _answers(place):
-        with suppress(PyMongoError), _client(place) as client:
-            client.admin.command("shutdown", force=True)
+    """Ends a server whose owner is gone; it lives on where no signal tells of a parent's death."""
+    deadline = time.monotonic() + _ORPHAN_GRACE_SECONDS
+    while _accepts(place):
+        if time.monotonic() > deadline:
+            with suppress(PyMongoError), _client(place) as client:
+                client.admin.command("shutdown", force=True)
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def _client(place: Path) -> MongoClient[dict[str, Any]]:
     return MongoClient(
-        f"mongodb://{quote(str(place), safe='')}", serverSelectionTimeoutMS=2000, timeoutMS=5000
+        f"mongodb://{quote(str(place), safe='')}", serverSelectionTimeoutMS=500, timeoutMS=2000
     )
 
 
@@ -427,15 +435,16 @@ def _bundled_libcurl(home: Path) -> str:
     pycurl = importlib.util.find_spec("pycurl")
     if pycurl is None or pycurl.origin is None:
         return ""
-    folder = Path(pycurl.origin).parent / "pycurl.libs"
-    bundled = next(folder.glob("libcurl-*.so.4*"), None)
+    # Newer versions are a package, older ones one file; the libraries lie beside either.
+    parents = list(Path(pycurl.origin).parents)[:2]
+    bundled = next((b for p in parents for b in p.glob("pycurl.libs/libcurl-*.so.4*")), None)
     if bundled is None:
         return ""
     link = home / "lib" / "libcurl.so.4"
     link.parent.mkdir(mode=0o700, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(bundled)
-    return f"{link.parent}:{folder}"
+    return f"{link.parent}:{bundled.parent}"
 
 
 def _command(program: Path, files: Path, place: Path) -> list[str]:
@@ -479,7 +488,7 @@ def _keep(
     paths = [library_path, os.environ.get("LD_LIBRARY_PATH", "")]
     try:
         with log_path.open("ab") as output:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - no part of it comes from a caller
                 [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -518,7 +527,9 @@ def _read_reason(log_path: Path, start: int) -> str:
     """What mongod gave as the cause: its first error, else the last line that is no log entry."""
     with log_path.open("rb") as text:
         text.seek(start)
-        lines = text.read().decode(errors="replace").splitlines()
+        said = text.read().decode(errors="replace")
+    # The reason may reach a client, and where our folders are is not its business.
+    lines = said.replace(str(log_path.parent), "DATA_DIR/mongodb").splitlines()
     plain = ""
     for line in lines:
         if not line.startswith("{"):
