@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -40,7 +41,7 @@ for line in sys.stdin:
 
 class OtherProcess:
     def __init__(self, data_dir: Path):
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-c", _OTHER_PROCESS, str(data_dir)],
             cwd=_PROJECT,
             stdin=subprocess.PIPE,
@@ -49,22 +50,22 @@ class OtherProcess:
         )
 
     def tell_to_start(self) -> None:
-        print("start", file=self._process.stdin, flush=True)
+        print("start", file=self.process.stdin, flush=True)
 
     def read(self, beginning: str) -> str:
-        return next(line.strip() for line in self._process.stdout if line.startswith(beginning))
+        return next(line.strip() for line in self.process.stdout if line.startswith(beginning))
 
     def start(self) -> str:
         self.tell_to_start()
         return self.read("mongodb:")
 
     def fork(self) -> int:
-        print("fork", file=self._process.stdin, flush=True)
+        print("fork", file=self.process.stdin, flush=True)
         return int(self.read("forked").split()[1])
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self.process.kill()
+        self.process.communicate()
 
 
 @pytest.fixture
@@ -148,8 +149,10 @@ def use_program(monkeypatch: pytest.MonkeyPatch, program: Path) -> None:
 
 def listening_sockets(pid: int) -> set[str]:
     """What the process listens on: socket paths, and `tcp` for any TCP port."""
-    links = (str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir())
-    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # a connection that ended meanwhile
+            inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
     found = set()
     for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
         fields = line.split()
@@ -306,7 +309,7 @@ def test_a_forked_child_does_not_keep_the_ownership_of_a_killed_parent(make_proc
     joiner = make_server()
     joiner.start()
 
-    os.kill(owner._process.pid, signal.SIGKILL)
+    os.kill(owner.process.pid, signal.SIGKILL)
     wait_until(lambda: not is_reachable(uri))
     joiner.ensure_running()
 

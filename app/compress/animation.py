@@ -200,10 +200,12 @@ def _gif_frame(
 ) -> bytes:
     """One frame's graphic control, descriptor, palette and pixels (GIF89a, 20 to 23)."""
     part = picture.crop(box)
-    if _is_opaque(part):
+    if disposal == _GIF_KEEP and _is_opaque(part):
         part = part.convert("RGB")
+    # A frame to be cleared has a transparent colour although no pixel may use it: browsers clear
+    # to transparency in any case, others (Pillow) to the background where there is none.
     coded = io.BytesIO()
-    (with_palette(part) or for_gif(part)).save(coded, "GIF")
+    (with_palette(part) or for_gif(part)).save(coded, "GIF", optimize=False)
     source = coded.getvalue()
     transparent, has_transparent, block = 0, 0, b""
     for kind, start, end in gif_blocks(source):

@@ -128,7 +128,7 @@ class PrivateServer:
             return f"mongodb://{quote(str(self._socket), safe='')}"
 
     def ensure_running(self) -> None:
-        """Starts the server again if it or its owner died; costs microseconds when it runs.
+        """Starts the server again if it or its owner died; a connection's cost when it runs.
 
         Does nothing before `start` and after `stop`. A joiner leaves the server to its owner as
         long as that lives. Raises as `start`.
@@ -163,6 +163,7 @@ class PrivateServer:
         try:
             self._end_process()
             place = self._socket_for_owner()
+            self._record_socket(place)
             _shut_down_orphan(place)
             self._launch(place)
         except BaseException:
@@ -182,6 +183,7 @@ class PrivateServer:
 
     def _join(self) -> Path:
         """Waits until the owner's server answers, or owns it when that owner gives up."""
+        log.info("joining the private MongoDB server of another process")
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             place = self._recorded_socket()
@@ -223,8 +225,10 @@ class PrivateServer:
     # The socket.
 
     def _recorded_socket(self) -> Path | None:
-        text = (self._home / "owner").read_text(encoding="utf-8", errors="surrogateescape")
-        return Path(text) if text else None
+        with suppress(FileNotFoundError):
+            if text := os.fsdecode((self._home / "owner").read_bytes()):
+                return Path(text)
+        return None
 
     def _socket_for_owner(self) -> Path:
         """Where the last owner had it, so that the URI of those who joined stays true."""
@@ -255,7 +259,6 @@ class PrivateServer:
         files, log_path = self._home / "files", self._home / "mongod.log"
         files.mkdir(mode=0o700, exist_ok=True)
         command = _command(_executable(_find_mongod(), self._home), files, place)
-        self._record_socket(place)
 
         library_path = ""
         while True:
