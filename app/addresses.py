@@ -53,7 +53,10 @@ _NOT_PUBLIC: tuple[tuple[Network, str], ...] = tuple(
         ("2001:db8::/32", "is a documentation address"),
         ("2002::/16", "carries an IPv4 address"),  # 6to4
         ("3fff::/20", "is a documentation address"),
-        ("fc00::/7", "is a private address"),  # and the metadata services fd00:ec2::254, fd20:ce::254
+        (
+            "fc00::/7",
+            "is a private address",
+        ),  # and the metadata services fd00:ec2::254, fd20:ce::254
         ("fe80::/10", "is a link-local address"),
         ("fec0::/10", "is a site-local address"),
         ("ff00::/8", "is a multicast address"),

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 from pymongo import MongoClient
 
-from app.database import private_server
+from app.database import mongod, private_server
 from app.database.private_server import PrivateServer
 from app.errors import DatabaseUnavailable, SettingsError
 
@@ -144,7 +144,7 @@ def script(path: Path, body: str) -> Path:
 
 
 def use_program(monkeypatch: pytest.MonkeyPatch, program: Path) -> None:
-    monkeypatch.setattr(private_server, "_find_mongod", lambda: program)
+    monkeypatch.setattr(mongod, "find_mongod", lambda: program)
 
 
 def listening_sockets(pid: int) -> set[str]:
@@ -439,11 +439,11 @@ def test_without_the_package_a_mongod_on_the_path_serves(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("shutil.which", lambda name: f"/opt/{name}")
 
-    assert private_server._find_mongod() == Path("/opt/mongod")
+    assert mongod.find_mongod() == Path("/opt/mongod")
 
 
 def test_a_mongod_without_its_run_bit_gets_it(make_server, tmp_path, monkeypatch):
-    program = script(tmp_path / "mongod", f'exec "{private_server._find_mongod()}" "$@"')
+    program = script(tmp_path / "mongod", f'exec "{mongod.find_mongod()}" "$@"')
     program.chmod(0o644)
     use_program(monkeypatch, program)
 
@@ -453,7 +453,7 @@ def test_a_mongod_without_its_run_bit_gets_it(make_server, tmp_path, monkeypatch
 def test_a_mongod_whose_run_bit_cannot_be_set_is_copied(
     make_server, data_dir, tmp_path, monkeypatch
 ):
-    program = script(tmp_path / "mongod", f'exec "{private_server._find_mongod()}" "$@"')
+    program = script(tmp_path / "mongod", f'exec "{mongod.find_mongod()}" "$@"')
     program.chmod(0o644)
     use_program(monkeypatch, program)
     chmod = Path.chmod
@@ -476,7 +476,7 @@ def test_where_libcurl_is_missing_that_of_pycurl_serves(
     program = script(
         tmp_path / "mongod",
         f'case ":$LD_LIBRARY_PATH:" in *":{link.parent}:"*) '
-        f'exec "{private_server._find_mongod()}" "$@";; esac\n'
+        f'exec "{mongod.find_mongod()}" "$@";; esac\n'
         "echo 'mongod: error while loading shared libraries: libcurl.so.4: cannot open' >&2\n"
         "exit 127",
     )

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from pymongo import DESCENDING
+from pymongo import DESCENDING, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
@@ -15,7 +15,8 @@ from app.database.errors import translating
 @translating
 class Events:
     def __init__(self, database: Database[Document], keep: int = 10_000):
-        self._events = database["webhook_events"]
+        durable = WriteConcern("majority", j=True, wtimeout=30_000)
+        self._events = database.get_collection("webhook_events", write_concern=durable)
         self._keep = keep
 
     def save(self, webhook_id: str, received_at: datetime, payload: dict[str, Any]) -> bool:

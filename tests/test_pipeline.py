@@ -1,0 +1,238 @@
+"""The worker half on a real database and real files; only the network is played."""
+
+import csv
+import io
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app import pipeline as pipeline_module
+from app import services as services_module
+from app.errors import ImageFailed, StorageUnavailable
+from app.intake import Upload
+from app.models import BatchOptions, BatchStatus, Counts, ImageStatus
+from app.outbound import Fetched
+
+
+def picture(shade):
+    file = io.BytesIO()
+    Image.effect_noise((48, 48), 40 + shade % 50).convert("RGB").save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+class Origin:
+    """Plays the network: answers by what the URL's name begins with, and counts."""
+
+    def __init__(self):
+        self.fetched = Counter()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.faults = {}
+        self._pictures = [picture(shade) for shade in range(7)]
+
+    def fetch(self, url, timeout_seconds):
+        self.fetched[url] += 1
+        assert self.gate.wait(30)
+        fault = self.faults.get(url)
+        if fault and (error := fault(self.fetched[url])):
+            raise error
+        return Fetched(self._pictures[hash(url) % 7], url, None, None)
+
+
+@pytest.fixture
+def origin():
+    return Origin()
+
+
+@pytest.fixture
+def begin(settings, origin):
+    """A function that starts the services on the same database, with the network played."""
+    running = []
+
+    def start():
+        services = services_module.build(settings)
+        services.pipeline.sources = origin
+        services.start()
+        running.append(services)
+        return services
+
+    yield start
+    origin.gate.set()
+    for services in running:
+        services.stop()
+
+
+def upload(services, rows, **options):
+    text = "SKU,Images\n" + "".join(f'{n},"{",".join(urls)}"\n' for n, urls in enumerate(rows))
+    file = io.BytesIO(text.encode())
+    return services.intake.accept(Upload(file, "catalog.csv", "default", BatchOptions(**options)))
+
+
+def ended(services, request_id):
+    batch = services.database.batches.find(request_id)
+    return batch.status is not BatchStatus.PROCESSING and batch
+
+
+def output_rows(settings, batch):
+    path = Path(settings.output_dir) / Path(batch.output_csv_path).name
+    return list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))))
+
+
+def urls(count, start=0):
+    return [f"https://h{n % 5}.example/{n}.jpg" for n in range(start, start + count)]
+
+
+def test_every_slot_gets_its_own_image(begin, settings, wait_for):
+    services = begin()
+    rows = [[first, second] for first, second in zip(urls(120), urls(120, 500), strict=True)]
+
+    request_id = upload(services, rows)
+    batch = wait_for(lambda: ended(services, request_id))
+
+    written = output_rows(settings, batch)
+    assert [row["SKU"] for row in written] == [str(n) for n in range(120)]
+    for number, row in enumerate(written, start=1):
+        names = [url.rpartition("/")[2] for url in row["Output Image Urls"].split(",")]
+        assert [name.partition("-")[0] for name in names] == [str(number)] * 2
+        assert [name.split("-")[1] for name in names] == ["1", "2"]
+
+
+def test_a_url_that_repeats_across_segments_is_fetched_once(begin, settings, origin, wait_for):
+    services = begin()
+    shared = "https://h.example/shared.jpg"
+
+    request_id = upload(services, [[shared, url] for url in urls(350)])
+    batch = wait_for(lambda: ended(services, request_id))
+
+    assert origin.fetched[shared] == 1
+    assert len(origin.fetched) == 351
+    first_slots = {row["Output Image Urls"].split(",")[0] for row in output_rows(settings, batch)}
+    assert len(first_slots) == 1
+    assert services.database.segments.sum_counts(request_id).completed == 700
+
+
+def test_a_transient_failure_is_tried_again_and_a_permanent_one_is_not(
+    begin, origin, wait_for, monkeypatch
+):
+    monkeypatch.setattr(pipeline_module, "WAITS_SECONDS", (0.01, 0.01))
+    flapping, dead, gone = urls(3)
+    origin.faults = {
+        flapping: lambda n: n < 3 and ImageFailed("http_503", "Busy", permanent=False),
+        dead: lambda n: ImageFailed("timeout", "after 60 s", permanent=False),
+        gone: lambda n: ImageFailed("http_404", "Not Found", permanent=True),
+    }
+    services = begin()
+
+    request_id = upload(services, [[flapping, dead, gone]])
+    wait_for(lambda: ended(services, request_id))
+
+    assert origin.fetched == {flapping: 3, dead: 3, gone: 1}
+    counts = services.database.segments.sum_counts(request_id)
+    assert (counts.completed, counts.failed) == (1, 2)
+
+
+def test_a_fault_of_our_own_fails_one_image_and_the_others_finish(begin, origin, wait_for):
+    origin.faults = {urls(5)[2]: lambda n: RuntimeError("a bug")}
+    services = begin()
+
+    request_id = upload(services, [[url] for url in urls(5)])
+    wait_for(lambda: ended(services, request_id))
+
+    (slot,), _ = services.database.products.page(
+        request_id, after=(0, 0), limit=9, status=ImageStatus.FAILED
+    )
+    assert (slot.row, slot.image.result.error.permanent) == (3, False)
+
+
+def test_after_a_stop_the_next_start_goes_on_where_it_stood(begin, origin, wait_for):
+    first = begin()
+    origin.gate.clear()
+    request_id = upload(first, [[url] for url in urls(250)])
+    wait_for(lambda: origin.fetched)
+    threading.Timer(0.3, origin.gate.set).start()
+    first.stop()
+    done = set(origin.fetched)
+    assert 0 < len(done) < 250
+
+    second = begin()
+    wait_for(lambda: ended(second, request_id))
+
+    assert second.database.segments.sum_counts(request_id).completed == 250
+    assert set(origin.fetched) == set(urls(250))
+    assert all(origin.fetched[url] == 1 for url in done)
+
+
+def test_a_disk_that_is_full_fails_no_image_and_work_goes_on_once_there_is_room(
+    begin, origin, wait_for, monkeypatch
+):
+    services = begin()
+    put, refused = services.storage.put, threading.Event()
+
+    def refuse(key, file):
+        refused.set()
+        raise StorageUnavailable("no space left")
+
+    monkeypatch.setattr(services.storage, "put", refuse)
+    monkeypatch.setattr(
+        services.storage, "put", lambda key, file: (put if "uploads" in key else refuse)(key, file)
+    )
+    request_id = upload(services, [[url] for url in urls(20)])
+    assert refused.wait(20)
+    assert services.database.segments.sum_counts(request_id) == Counts()
+
+    monkeypatch.setattr(services.storage, "put", put)
+    wait_for(lambda: ended(services, request_id))
+
+    assert services.database.segments.sum_counts(request_id).completed == 20
+
+
+def test_a_request_of_three_images_does_not_wait_behind_a_large_one(begin, origin, wait_for):
+    services = begin()
+    large = upload(services, [[url] for url in urls(3000)])
+    wait_for(lambda: len(origin.fetched) > 100)
+
+    small = upload(services, [urls(3, start=10_000)])
+    wait_for(lambda: ended(services, small))
+
+    assert services.database.batches.find(large).status is BatchStatus.PROCESSING
+    wait_for(lambda: ended(services, large))
+
+
+def test_two_services_share_one_request_and_make_no_image_twice(begin, origin, wait_for):
+    first, second = begin(), begin()
+
+    request_id = upload(first, [[url] for url in urls(1500)])
+    wait_for(lambda: ended(second, request_id))
+
+    assert first.database.segments.sum_counts(request_id).completed == 1500
+    assert set(origin.fetched.values()) == {1}
+
+
+def test_a_vanished_upload_fails_the_request_and_says_so(begin, settings, origin, wait_for):
+    services = begin()
+    origin.gate.clear()
+    request_id = upload(services, [urls(1)])
+    services.storage.delete(f"uploads/{request_id}")
+    origin.gate.set()
+
+    batch = wait_for(lambda: ended(services, request_id))
+
+    assert batch.status is BatchStatus.FAILED
+    assert "uploads/" in batch.error
+
+
+def test_names_are_made_of_place_source_and_content(begin, settings, wait_for):
+    services = begin()
+    url = "https://h.example/Grün%20%2F..%2Fetc/" + "Long Name" * 20 + ".JPEG?size=1"
+
+    request_id = upload(services, [[url]])
+    wait_for(lambda: ended(services, request_id))
+
+    (path,) = (Path(settings.processed_dir) / request_id).iterdir()
+    place, _, rest = path.name.partition("-long-name")
+    assert place == "1-1"
+    assert rest.removesuffix(".jpg")[-13] == "-"
+    assert len(path.stem) == len("1-1-") + 60 + len("-123456789012")
