@@ -1,4 +1,4 @@
-"""An IP address and a port → may it be dialled? Called by `outbound` at every dial, and by `config`.
+"""An IP address and a port → may it be dialled? Called by `outbound` at every dial, by `config`.
 
 The ranges are written out, from IANA's special-purpose address registries: Python's `is_global`
 says yes to NAT64, `::127.0.0.1` and `fec0::`.

@@ -1,4 +1,4 @@
-"""Logs: one event a line on stderr, identifiers as fields, as text or JSON. Called once at start."""
+"""Logs: one event a line on stderr, identifiers as fields, as text or JSON. Set up at start."""
 
 import logging
 import sys
@@ -41,6 +41,7 @@ def configure_logs(settings: Settings) -> None:
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every short queue
     logging.getLogger("pymongo").setLevel(logging.WARNING)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a broken file says it itself
 
 
 def _renderers(log_format: str) -> list[Any]:

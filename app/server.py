@@ -51,7 +51,7 @@ def make_server(app: Flask, settings: Settings, listener: socket.socket) -> Any:
 
 
 def _spool_bodies_beside_the_data(settings: Settings) -> None:
-    """/tmp may be memory, and is seldom as large as the disk that the uploads go to anyway."""
+    """The system's temporary folder may be memory, and is seldom as large as the data's disk."""
     folder = settings.data_dir / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(folder)

@@ -15,8 +15,8 @@ class Storage(Protocol):
     def create(self, folder: str) -> AbstractContextManager[BinaryIO]:
         """An empty temporary file with a descriptor, for a later `put` into that folder.
 
-        It is nobody's until it is put, and gone when the context ends without.
-        Raises StorageUnavailable.
+        It is nobody's until it is put, and gone when the context ends without. Raises
+        StorageUnavailable, also for an OSError inside the context: the disk is full.
         """
 
     def put(self, key: str, file: BinaryIO) -> None:

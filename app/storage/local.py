@@ -36,7 +36,8 @@ class LocalStorage:
                 dir=path, prefix=_TEMPORARY, delete=False
             )
         try:
-            yield cast(BinaryIO, file)
+            with _disk_errors():  # whoever writes into it meets the full disk
+                yield cast(BinaryIO, file)
         finally:
             file.close()
             with suppress(FileNotFoundError):
