@@ -1,1 +1,35 @@
 """Pressroom: bulk image compression, from a CSV of URLs to a CSV of smaller images."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.config import Settings
+    from app.services import Services
+
+_FORM_BYTES = 1_048_576
+"""All of a form but its file."""
+_FORM_PARTS = 100
+
+
+def create_app(settings: "Settings | None" = None, services: "Services | None" = None) -> "Flask":
+    """The web application; without `settings` they are read from the environment and `.env`.
+
+    Nothing is connected to yet, so it may be made before a fork and while the database is away:
+    without `services`, the first request that needs them starts them. `extensions["pressroom"]`
+    is the `LazyServices` to stop in the end.
+    """
+    # Here and not at the top: workers import this package too, and need no Flask.
+    from flask import Flask
+
+    from app.api import register_api
+    from app.config import read_settings
+
+    settings = settings or (services.settings if services else read_settings())
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_csv_bytes + _FORM_BYTES
+    app.config["MAX_FORM_MEMORY_SIZE"] = _FORM_BYTES
+    app.config["MAX_FORM_PARTS"] = _FORM_PARTS
+    register_api(app, settings, services)
+    return app

@@ -118,8 +118,6 @@ def parse_allowed_addresses(text: str) -> tuple[AllowedAddress, ...]:
 
 def _parse_entry(entry: str) -> AllowedAddress:
     network, port = _split_port(entry)
-    if port is not None and not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
-        raise ValueError(f"{entry!r} has a bad port: ports go from 1 to 65535")
     try:
         interface = ipaddress.ip_interface(network)
     except ValueError:
@@ -128,6 +126,8 @@ def _parse_entry(entry: str) -> AllowedAddress:
         raise ValueError(
             f"{entry!r} is not an address: write it as 127.0.0.1:9000, 10.0.0.0/8 or [fd00::/8]:80"
         )
+    if port is not None and not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
+        raise ValueError(f"{entry!r} has a bad port: ports go from 1 to 65535")
     if interface.ip != interface.network.network_address:
         raise ValueError(f"{entry!r} is not where its network begins: write {interface.network}")
     return AllowedAddress(_unmapped_network(interface.network), int(port) if port else None)

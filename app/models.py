@@ -243,10 +243,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A claimed run of rows; `token` rises with every claim and fences off earlier claims."""
+    """A claimed run of rows; `token` rises with every claim and fences off earlier claims.
+
+    `fruitless_claims` counts claims since the last result, this one included. `solo_deaths` has the
+    place (`<row>-<position>`) of an image once for each process that died while it coded it alone.
+    """
 
     id: str
     request_id: str
     first_row: int
     last_row: int
     token: int
+    fruitless_claims: int
+    solo_deaths: tuple[str, ...]

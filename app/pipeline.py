@@ -13,7 +13,8 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -57,6 +58,9 @@ RENEW_SECONDS = 5
 STOP_SECONDS = 15
 """How long a stop waits for images under way before it puts them back."""
 HELD_POLL_SECONDS = 0.25
+FRUITLESS_CLAIMS = 2
+SOLO_DEATHS = 3
+"""An image is poison when coding it, alone in its process, has ended so many."""
 
 log = structlog.get_logger(__name__)
 
@@ -67,11 +71,33 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True)
 class Compression:
-    """How images are coded: one `slots` permit for each that may be coded at once."""
+    """How images are coded, and how many at once in this process."""
 
-    slots: threading.Semaphore
+    slots: "CodingSlots"
     limits: Limits
     jpeg_optimize: bool
+
+
+class CodingSlots:
+    """More threads that code than there are cores only slow each other down."""
+
+    def __init__(self, count: int):
+        self._count = count
+        self._slots = threading.Semaphore(count)
+        self._gathering = threading.Lock()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        with self._slots:
+            yield
+
+    @contextmanager
+    def all(self) -> Iterator[None]:
+        """No other image is coded meanwhile, so that a death of the process has one suspect."""
+        with self._gathering, ExitStack() as held:
+            for _ in range(self._count):
+                held.enter_context(self._slots)
+            yield
 
 
 class Pipeline:
@@ -236,8 +262,7 @@ class _SegmentRun:
             self._look_up_places(self.pipeline.database.products.take_over(self.segment))
             claims = self.pipeline.database.results.claim(self.segment, self.places)
             self._record(claims.done, are_own=False)
-            self._start(claims.mine)
-            self._record_arrivals()
+            self._make(claims.mine)
             self._await_held(claims.held)
             self.pipeline.database.segments.finish(self.segment, self._counts())
         finally:
@@ -252,6 +277,26 @@ class _SegmentRun:
                 if image.result.status in (ImageStatus.PENDING, ImageStatus.PROCESSING):
                     url = absolute_url(image.url, self.batch.options.base_url)
                     self.places.setdefault(url, []).append(place)
+
+    def _make(self, urls: Sequence[str]) -> None:
+        """Makes and records images: all together; alone after claims that brought nothing."""
+        for together in [[url] for url in urls] if self.is_solo else [urls]:
+            self._start([url for url in together if not self._record_poison(url)])
+            self._record_arrivals()
+
+    @property
+    def is_solo(self) -> bool:
+        """One image at a time, so that one which ends the process can be told from bystanders."""
+        return bool(self.segment.fruitless_claims > FRUITLESS_CLAIMS or self.segment.solo_deaths)
+
+    def _record_poison(self, url: str) -> bool:
+        """Whether an image has ended enough processes, alone, to be left out."""
+        deaths = self.segment.solo_deaths.count(_name_of(self.places[url][0]))
+        if deaths < SOLO_DEATHS:
+            return False
+        message = f"coding it ended the process {deaths} times; have a look at the file"
+        self._record({url: _failed(ErrorCode.POISON, message, True)}, are_own=True)
+        return True
 
     def _start(self, urls: Iterable[str]) -> None:
         for url in urls:
@@ -294,7 +339,7 @@ class _SegmentRun:
         source = pipeline.sources.fetch(job.url, timeout_seconds).body
         folder = f"processed/{self.batch.request_id}"
         with pipeline.storage.create(folder) as file:
-            with compression.slots:
+            with self._coding_slot(job):
                 made = compress(
                     source,
                     file,
@@ -310,6 +355,20 @@ class _SegmentRun:
         return ImageResult(
             ImageStatus.COMPLETED, key, len(source), bytes_out, kept_original=made.kept_original
         )
+
+    @contextmanager
+    def _coding_slot(self, job: _Job) -> Iterator[None]:
+        slots, segments = self.pipeline.compression.slots, self.pipeline.database.segments
+        if not self.is_solo:
+            with slots.one():
+                yield
+            return
+        with slots.all():
+            segments.name_solo(self.segment, _name_of(job.place))
+            try:
+                yield
+            finally:
+                segments.name_solo(self.segment, None)
 
     # In the segment's own thread
 
@@ -357,8 +416,10 @@ class _SegmentRun:
                 ],
             )
             self.results |= placed
-        if arrived or time.monotonic() - self.renewed_at > RENEW_SECONDS:
-            database.segments.renew(self.segment, self._counts())
+            database.segments.progress(self.segment, self._counts())
+            self.renewed_at = time.monotonic()
+        elif time.monotonic() - self.renewed_at > RENEW_SECONDS:
+            database.segments.renew(self.segment)
             self.renewed_at = time.monotonic()
 
     def _await_held(self, held: Mapping[str, tuple[str, int]]) -> None:
@@ -375,8 +436,7 @@ class _SegmentRun:
                 for url, holder in claims.held.items()
                 if holder not in live and database.results.take_over(self.segment, url, holder)
             ]
-            self._start(taken)
-            self._record_arrivals()
+            self._make(taken)
             held = {url: holder for url, holder in claims.held.items() if url not in taken}
 
     def _counts(self) -> Counts:
@@ -387,9 +447,12 @@ def _failed(code: str, message: str, permanent: bool) -> ImageResult:
     return ImageResult(ImageStatus.FAILED, error=ImageError(code, message, permanent))
 
 
+def _name_of(place: Place) -> str:
+    return f"{place[0]}-{place[1]}"
+
+
 def _file_name(job: _Job, digest: str, extension: str) -> str:
     """`<row>-<position>-<slug of the source's name>-<12 hex of the bytes' SHA-256>.<ext>`."""
     source_name = PurePosixPath(unquote(urlsplit(job.url).path)).stem
     slug = re.sub(r"[^a-z0-9]+", "-", source_name.lower()).strip("-")[:60].strip("-") or "image"
-    row, position = job.place
-    return f"{row}-{position}-{slug}-{digest[:12]}.{extension}"
+    return f"{_name_of(job.place)}-{slug}-{digest[:12]}.{extension}"

@@ -3,7 +3,6 @@
 Build after a fork, never before: database clients and curl handles do not survive one.
 """
 
-import threading
 from dataclasses import dataclass
 
 from app.addresses import AddressGuard, parse_allowed_addresses
@@ -17,7 +16,7 @@ from app.engine.threads import ThreadEngine
 from app.exports import Exports
 from app.intake import Intake
 from app.outbound import Outbound
-from app.pipeline import Compression, Pipeline
+from app.pipeline import CodingSlots, Compression, Pipeline
 from app.sources import Samples, Sources
 from app.storage import Storage
 from app.storage.local import LocalStorage
@@ -137,7 +136,7 @@ def _outbound(settings: Settings) -> Outbound:
 
 def _compression(settings: Settings) -> Compression:
     return Compression(
-        threading.Semaphore(settings.compress_workers),
+        CodingSlots(settings.compress_workers),
         Limits(settings.max_image_pixels, settings.max_image_frames),
         settings.jpeg_optimize,
     )

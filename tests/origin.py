@@ -1,4 +1,4 @@
-"""A web server on loopback that behaves as badly as a test tells it to, and counts what it is asked.
+"""A web server on loopback that behaves as badly as a test tells it to, and counts its requests.
 
     with Origin() as origin:
         origin.serve("/a.jpg", b"…")
@@ -10,6 +10,7 @@ parses only what well-behaved clients send. Leaving the block ends every connect
 """
 
 import gzip
+import ipaddress
 import socket
 import ssl
 import struct
@@ -85,6 +86,11 @@ class Origin:
         """How many requests are under way now, of one path or of all."""
         with self._changed:
             return self._running[path]
+
+    def open_connections(self):
+        """How many connections clients keep open."""
+        with self._changed:
+            return len(self._connections)
 
     def wait_until(self, state, seconds=_BOUND_SECONDS):
         """Wait for `state()` to become true, which is looked at after every change here.
@@ -270,6 +276,20 @@ class Origin:
     def _route(self, path):
         """The path as it was served: with its query, else without."""
         return path if path in self._answers else path.partition("?")[0]
+
+
+class LoopbackOnly:
+    """For `Outbound(open_socket=…)`: opens sockets to loopback alone, and remembers all it was
+    asked for, so that a test can assert that `dialled` holds nothing foreign."""
+
+    def __init__(self):
+        self.dialled = []
+
+    def __call__(self, address):
+        self.dialled.append(address.addr[0])
+        if not ipaddress.ip_address(address.addr[0]).is_loopback:
+            raise OSError(f"a test tried to leave the machine, to {address.addr}")
+        return socket.socket(address.family, address.socktype, address.protocol)
 
 
 class Canary:

@@ -127,7 +127,7 @@ def test_a_worker_that_lost_its_claim_writes_nothing(database, accepted):
     with pytest.raises(LostClaim):
         database.products.record(late, [(1, 1, DONE, "http://me/x")])
     with pytest.raises(LostClaim):
-        database.segments.renew(late, Counts(completed=1))
+        database.segments.renew(late)
     with pytest.raises(LostClaim):
         database.segments.finish(late, Counts(completed=1))
 
@@ -158,12 +158,47 @@ def test_only_a_process_that_is_certainly_gone_is_dead():
     assert not is_dead(me | {"host": "elsewhere boot pid:[1]", "pid": 2**22 + 1})
 
 
+def test_claims_without_results_are_counted_and_results_begin_anew(database, accepted):
+    segment_id = f"{accepted(row(1, 'http://h/a'))}:1"
+    for claims in (1, 2, 3):
+        segment = database.segments.claim(segment_id)
+        assert segment.fruitless_claims == claims
+        expire_leases(database)
+    database.segments.progress(segment, Counts(completed=1))
+    expire_leases(database)
+
+    assert database.segments.claim(segment_id).fruitless_claims == 1
+
+
+def test_a_death_counts_only_against_the_image_that_was_coded_alone(database, accepted):
+    segment_id = f"{accepted(row(1, 'http://h/a'))}:1"
+    database.segments.name_solo(database.segments.claim(segment_id), "1-1")
+    expire_leases(database)
+
+    segment = database.segments.claim(segment_id)
+    assert segment.solo_deaths == ("1-1",)
+    database.segments.name_solo(segment, "1-1")
+    database.segments.name_solo(segment, None)
+    expire_leases(database)
+    assert database.segments.claim(segment_id).solo_deaths == ("1-1",)
+
+
+def test_a_segment_that_was_put_back_has_nobody_to_blame(database, accepted):
+    segment_id = f"{accepted(row(1, 'http://h/a'))}:1"
+    segment = database.segments.claim(segment_id)
+    database.segments.name_solo(segment, "1-1")
+    database.segments.release(segment)
+
+    segment = database.segments.claim(segment_id)
+    assert (segment.fruitless_claims, segment.solo_deaths) == (1, ())
+
+
 def test_counts_are_set_not_added(database, accepted):
     request_id = accepted(row(1, "http://h/a", "http://h/b"))
     segment = database.segments.claim(f"{request_id}:1")
 
-    database.segments.renew(segment, Counts(completed=1, bytes_in=100))
-    database.segments.renew(segment, Counts(completed=1, failed=1, bytes_in=100))
+    database.segments.progress(segment, Counts(completed=1, bytes_in=100))
+    database.segments.progress(segment, Counts(completed=1, failed=1, bytes_in=100))
 
     assert database.segments.sum_counts(request_id) == Counts(completed=1, failed=1, bytes_in=100)
 

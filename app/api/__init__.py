@@ -1,0 +1,54 @@
+"""The HTTP API, one blueprint a file. Views read in three beats: parse, call, reply.
+
+`create_app` calls `register_api`; the views call intake, exports and the database, and know
+neither documents nor files.
+"""
+
+import threading
+
+from flask import Flask, Response, request
+from flask.json.provider import DefaultJSONProvider
+
+from app.api.download import blueprint as download
+from app.api.errors import register_errors
+from app.api.health import blueprint as health
+from app.api.lazy import LazyServices
+from app.api.processed import blueprint as processed
+from app.api.samples import blueprint as samples
+from app.api.status import blueprint as status
+from app.api.upload import blueprint as upload
+from app.api.webhook import blueprint as webhook
+from app.config import Settings
+from app.services import Services
+
+
+def register_api(app: Flask, settings: Settings, services: Services | None) -> None:
+    """Everything the app serves, and what the views share, in `app.extensions`.
+
+    At most a quarter of the web threads may hold a `pressroom_slots` permit, to wait or to stream,
+    so that short requests always find a thread.
+    """
+    app.extensions["pressroom"] = LazyServices(settings, services)
+    app.extensions["pressroom_slots"] = threading.BoundedSemaphore(
+        max(1, settings.web_threads // 4)
+    )
+    app.json = _Json(app)
+    app.url_map.merge_slashes = False  # it redirects, with a page of HTML
+    for blueprint in (upload, status, download, processed, samples, webhook, health):
+        app.register_blueprint(blueprint)
+    register_errors(app)
+    app.after_request(_harden)
+
+
+class _Json(DefaultJSONProvider):
+    """Fields in the order that the contract shows them in, text as it is."""
+
+    sort_keys = False
+    ensure_ascii = False
+
+
+def _harden(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if request.method == "OPTIONS":
+        response.headers.remove("Content-Type")  # Flask calls its empty reply HTML
+    return response

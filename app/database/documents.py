@@ -154,4 +154,6 @@ def segment_of(document: Mapping[str, Any]) -> Segment:
         document["first_row"],
         document["last_row"],
         document["token"],
+        document["fruitless_claims"],
+        tuple(document["solo_deaths"]),
     )

@@ -2,10 +2,14 @@
 
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import CollectionInvalid, OperationFailure
 
+from app.errors import SettingsError
+
+SCHEMA_VERSION = 1
+"""Raise it with a change that an older version of the service would misread."""
 VIEW_IMAGES = 10_000
 _NAMESPACE_EXISTS = 48
 
@@ -29,7 +33,11 @@ _INDEXES = {
 
 
 def prepare(database: Database[dict[str, Any]]) -> None:
-    """Makes what is missing; does nothing when all is there."""
+    """Makes what is missing; does nothing when all is there.
+
+    Raises SettingsError for a database that a newer version has written.
+    """
+    _check_version(database)
     for name, indexes in _INDEXES.items():
         if indexes:
             database[name].create_indexes(indexes)
@@ -41,6 +49,21 @@ def prepare(database: Database[dict[str, Any]]) -> None:
     except OperationFailure as error:  # another process made it between PyMongo's look and its act
         if error.code != _NAMESPACE_EXISTS:
             raise
+
+
+def _check_version(database: Database[dict[str, Any]]) -> None:
+    found = database["meta"].find_one_and_update(
+        {"_id": "schema"},
+        {"$max": {"version": SCHEMA_VERSION}},
+        upsert=True,
+        return_document=ReturnDocument.AFTER,
+    )
+    if found["version"] > SCHEMA_VERSION:
+        raise SettingsError(
+            f"the database {database.name} has schema_version {found['version']} and this service "
+            f"knows {SCHEMA_VERSION}: start the newer version again, or set MONGODB_DATABASE to "
+            "another name"
+        )
 
 
 def _view_pipeline() -> list[dict[str, Any]]:

@@ -109,8 +109,10 @@ class Outbound:
         body = line.reply.take_body()
         if not 200 <= status < 300:
             raise status_fault(status, line.reply.retry_after_seconds())
-        if not body:
-            raise ImageFailed(ErrorCode.NOT_AN_IMAGE, "the answer is empty", permanent=True)
+        if not body:  # under 200 perhaps for once, as when the headers were cut off
+            raise ImageFailed(
+                ErrorCode.NOT_AN_IMAGE, "the answer is empty", permanent=status != 200
+            )
         return Fetched(
             body,
             final_url=line.curl.getinfo(pycurl.EFFECTIVE_URL),

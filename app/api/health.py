@@ -1,0 +1,80 @@
+"""`GET /healthz`: the process answers. `GET /readyz`: it can do its work, or what it lacks."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from app.api.errors import NOT_SET_UP
+from app.api.lazy import LazyServices, lazy_services
+from app.api.parsing import NoParameters, read_query
+from app.errors import PressroomError, SettingsError, Unavailable
+from app.outbound import find_ca_bundle
+
+PATIENCE_SECONDS = 1.5
+
+blueprint = Blueprint("health", __name__)
+log = structlog.get_logger(__name__)
+
+
+@blueprint.get("/healthz")
+def show_health() -> ResponseReturnValue:
+    read_query(NoParameters)
+    return jsonify({"status": "ok"})
+
+
+@blueprint.get("/readyz")
+def show_readiness() -> ResponseReturnValue:
+    read_query(NoParameters)
+    checks = {name: _verdict(check, lazy_services()) for name, check in _CHECKS.items()}
+    faults = [f"{name}: {verdict}" for name, verdict in checks.items() if verdict != "ok"]
+    if faults:
+        return jsonify({"ready": False, "error": "; ".join(faults), "checks": checks}), 503
+    return jsonify({"ready": True, "checks": checks})
+
+
+def _verdict(check: Callable[[LazyServices], None], lazy: LazyServices) -> str:
+    try:
+        check(lazy)
+    except SettingsError as error:
+        log.warning("not ready", reason=str(error))
+        return NOT_SET_UP
+    except PressroomError as error:
+        return str(error)
+    except Exception:  # a probe is answered whatever is broken
+        log.exception("readiness check failed")
+        return NOT_SET_UP
+    return "ok"
+
+
+def _check_database(lazy: LazyServices) -> None:
+    lazy.get(PATIENCE_SECONDS).database.ping(PATIENCE_SECONDS)
+
+
+def _check_storage(lazy: LazyServices) -> None:
+    for area in ("uploads", "processed", "outputs"):
+        with lazy.storage.create(area):
+            pass  # that a file can be made there is all
+
+
+def _check_disk(lazy: LazyServices) -> None:
+    lazy.storage.check_room()
+
+
+def _check_ca_bundle(lazy: LazyServices) -> None:
+    bundle = lazy.settings.ca_bundle or find_ca_bundle()
+    if not bundle or not Path(bundle).is_file():
+        raise Unavailable(
+            "no file of trusted authorities, so that https fails; install ca-certificates or set "
+            "CA_BUNDLE"
+        )
+
+
+_CHECKS = {
+    "database": _check_database,
+    "storage": _check_storage,
+    "disk": _check_disk,
+    "ca_bundle": _check_ca_bundle,
+}

@@ -1,0 +1,40 @@
+"""`GET /processed/<id>/<name>`: one compressed image, whether the database is there or not."""
+
+import re
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from app.api.batches import is_request_id
+from app.api.files import file_reply
+from app.api.lazy import lazy_services
+from app.api.parsing import NoParameters, read_query
+from app.compress import MEDIA_TYPES
+from app.errors import NotFound
+
+blueprint = Blueprint("processed", __name__)
+
+_NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,127}\.([0-9a-z]{3,4})")
+
+
+@blueprint.get("/processed/<request_id>/<name>")
+def show_image(request_id: str, name: str) -> ResponseReturnValue:
+    """The name carries the hash of the bytes, so it serves as ETag and is good for ever."""
+    read_query(NoParameters)
+    media_type = _media_type(request_id, name)
+    try:
+        file = lazy_services().storage.open(f"processed/{request_id.lower()}/{name}")
+    except NotFound as error:
+        raise NotFound("Image not found") from error
+    reply = file_reply(file, media_type, etag=name)
+    reply.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    reply.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return reply
+
+
+def _media_type(request_id: str, name: str) -> str:
+    """The type that was really written. Raises NotFound for what can be no image of ours."""
+    match = _NAME.fullmatch(name) if is_request_id(request_id) else None
+    if match is None or match[1] not in MEDIA_TYPES:
+        raise NotFound("Image not found")
+    return MEDIA_TYPES[match[1]]
