@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     output_dir: Path = Path("outputs")
     min_free_bytes: Annotated[int, Field(ge=0)] = 2_147_483_648
 
+    worker_processes: Annotated[int, Field(ge=0, le=64)] = 0
     download_workers: Annotated[int, Field(ge=1, le=1024)] = 64
     compress_workers: Annotated[int, Field(ge=1, le=256)] = os.cpu_count() or 1
     per_host_connections: Annotated[int, Field(ge=1, le=1024)] = 32
@@ -137,14 +138,11 @@ def read_settings(**overrides: Any) -> Settings:
 
 def _fault(detail: Any) -> str:
     name = "".join(str(part).upper() for part in detail["loc"])
-    reason = detail["msg"].removeprefix("Value error, ")
+    reason = str(detail["msg"]).removeprefix("Value error, ")
     if not name:
         return reason
-    return (
-        f"{name}: {reason} (found {detail['input']!r})"
-        if "SECRET" not in name
-        else f"{name}: {reason}"
-    )
+    is_secret = "SECRET" in name or "URI" in name
+    return f"{name}: {reason}" if is_secret else f"{name}: {reason} (found {detail['input']!r})"
 
 
 def _check_webhook_secret(secret: str) -> None:

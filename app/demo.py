@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import requests
+from pydantic import SecretStr
 from tqdm import tqdm
 
 from app import create_app
@@ -44,12 +45,12 @@ def run_demo() -> int:
         host="127.0.0.1",
         port=_free_port(),
         base_url="",
-        mongodb_uri="",
+        mongodb_uri=SecretStr(""),
         data_dir=folder,
         upload_dir=folder / "uploads",
         processed_dir=folder / "processed",
         output_dir=folder / "outputs",
-        webhook_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        webhook_secret=SecretStr("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()),
         min_free_bytes=0,
         log_level="WARNING",
     )

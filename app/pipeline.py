@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -180,9 +181,10 @@ class Pipeline:
 
     def _write_output_csv(self, batch: Batch, token: int) -> str:
         """Its key carries the token of its writer, so that a late one overwrites nothing."""
-        key = f"outputs/{batch.request_id}-{token}.csv"
+        folder = f"outputs/{batch.request_id}"
+        key = f"{folder}/{token}.csv"
         renewed_at = time.monotonic()
-        with self.storage.create("outputs") as file:
+        with self.storage.create(folder) as file:
             for chunk in self.exports.output_csv(batch):
                 file.write(chunk)
                 if time.monotonic() - renewed_at > RENEW_SECONDS:
@@ -301,10 +303,8 @@ class _SegmentRun:
     def _start(self, urls: Iterable[str]) -> None:
         for url in urls:
             self.awaited += 1
-            job = _Job(url, self.places[url][0])
-            self.pipeline.dispatcher.submit(
-                self.batch.request_id, urlsplit(url).netloc, lambda job=job: self._attempt(job)
-            )
+            attempt = partial(self._attempt, _Job(url, self.places[url][0]))
+            self.pipeline.dispatcher.submit(self.batch.request_id, urlsplit(url).netloc, attempt)
 
     # In a thread of the dispatcher
 

@@ -3,6 +3,7 @@
 Build after a fork, never before: database clients and curl handles do not survive one.
 """
 
+import sys
 from dataclasses import dataclass
 
 from app.addresses import AddressGuard, parse_allowed_addresses
@@ -12,6 +13,7 @@ from app.database import Database, connect
 from app.database.private_server import PrivateServer
 from app.dispatch import Dispatcher
 from app.engine import Engine
+from app.engine.processes import ProcessEngine
 from app.engine.threads import ThreadEngine
 from app.exports import Exports
 from app.intake import Intake
@@ -66,17 +68,10 @@ def build(settings: Settings) -> Services:
     if private_server:
         uri = private_server.start()
     database = connect(uri, settings.mongodb_database)
-    storage = LocalStorage(
-        {
-            "uploads": settings.upload_dir,
-            "processed": settings.processed_dir,
-            "outputs": settings.output_dir,
-        },
-        settings.min_free_bytes,
-    )
+    storage = build_storage(settings)
     exports = Exports(database, storage, settings.base_url)
     outbound = _outbound(settings)
-    samples = Samples(PROJECT_DIR / "samples", settings.base_url)
+    samples = build_samples(settings)
     deliverer = Deliverer(
         database, outbound, settings.webhook_secrets, f"{settings.base_url}/webhook"
     )
@@ -94,7 +89,7 @@ def build(settings: Settings) -> Services:
         submit=lambda segment_id: engine.submit(segment_id),
         deliver_webhooks=deliverer.deliver_due,
     )
-    engine = ThreadEngine(pipeline.run_segment)
+    engine = _engine(settings, pipeline)
     return Services(
         settings=settings,
         database=database,
@@ -121,6 +116,29 @@ def build(settings: Settings) -> Services:
         ),
         private_server=private_server,
     )
+
+
+def _engine(settings: Settings, pipeline: Pipeline) -> Engine:
+    if settings.worker_processes:
+        return ProcessEngine([sys.executable, "-m", "app.worker"], settings.worker_processes)
+    return ThreadEngine(pipeline.run_segment)
+
+
+def build_storage(settings: Settings) -> Storage:
+    """Apart from the rest, since images are served while the database is away."""
+    return LocalStorage(
+        {
+            "uploads": settings.upload_dir,
+            "processed": settings.processed_dir,
+            "outputs": settings.output_dir,
+        },
+        settings.min_free_bytes,
+    )
+
+
+def build_samples(settings: Settings) -> Samples:
+    """As above."""
+    return Samples(PROJECT_DIR / "samples", settings.base_url)
 
 
 def _outbound(settings: Settings) -> Outbound:

@@ -6,7 +6,6 @@ from typing import Protocol
 from app.errors import ImageFailed, NotFound
 from app.outbound import Fetched
 
-
 _SERVED = (".csv", ".jpg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")
 
 

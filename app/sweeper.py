@@ -1,7 +1,7 @@
 """Makes sure that work goes on, at start and every second: queues and wake-ups only make it soon.
 
 Frees what dead processes held, submits what nobody works on, finishes what is done, sends the
-webhooks that are due, and removes uploads whose receiver died.
+webhooks that are due, and removes what dead receivers and workers have left.
 """
 
 import threading
@@ -12,7 +12,7 @@ import structlog
 from app.database import Database
 from app.errors import Unavailable
 from app.pipeline import Pipeline
-from app.removal import remove
+from app.removal import ORPHAN_SECONDS, remove, remove_orphans
 from app.storage import Storage
 
 TICK_SECONDS = 1.0
@@ -46,7 +46,8 @@ class Sweeper:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def sweep(self) -> None:
         """Once over everything. Raises Unavailable."""
@@ -56,6 +57,8 @@ class Sweeper:
         self._deliver_webhooks()
         for request_id in self._database.batches.claim_abandoned():
             remove(request_id, self._database, self._storage)
+        for request_id in self._database.batches.find_uncleaned(ORPHAN_SECONDS):
+            remove_orphans(request_id, self._database, self._storage)
         self._storage.check_room()
         for request_id in self._database.batches.find_processing():
             self._pipeline.go_on(request_id)

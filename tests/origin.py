@@ -165,7 +165,7 @@ class Origin:
 
         def answer(_request, send):
             if part == "body":
-                send(head(200, [("Content-Type", "image/jpeg"), ("Content-Length", 1_000_000)]))
+                send(head(200, [("Content-Type", "image/jpeg"), ("Content-Length", 10_000)]))
             else:
                 send(b"HTTP/1.1 200 OK\r\nX-Drip: ")
             while not self._closing.wait(seconds):

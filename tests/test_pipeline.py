@@ -77,7 +77,7 @@ def ended(services, request_id):
 
 
 def output_rows(settings, batch):
-    path = Path(settings.output_dir) / Path(batch.output_csv_path).name
+    path = Path(settings.output_dir) / batch.output_csv_path.removeprefix("outputs/")
     return list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))))
 
 

@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -68,14 +67,18 @@ def _stream(chunks: Iterator[bytes]) -> Response:
     if not permits.acquire(blocking=False):
         raise Unavailable("too many downloads are being written; try again shortly")
     try:
-        first = next(chunks, b"")
-        reply = Response(chain([first], chunks), content_type=_MEDIA_TYPE)
+        reply = Response(_from_first(next(chunks, b""), chunks), content_type=_MEDIA_TYPE)
     except BaseException:
         permits.release()
         raise
-    reply.call_on_close(getattr(chunks, "close", _nothing_to_close))
     reply.call_on_close(permits.release)
     return reply
+
+
+def _from_first(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
+    """A generator, so that closing it closes the one below: a caller may hang up midway."""
+    yield first
+    yield from others
 
 
 def _set_attachment(reply: Response, name: str) -> None:

@@ -15,7 +15,8 @@ def file_reply(file: BinaryIO, media_type: str, *, etag: str | None = None) -> R
     if etag:
         reply.set_etag(etag)
     try:
-        return reply.make_conditional(request, accept_ranges=True, complete_length=size)
+        reply.make_conditional(request, accept_ranges=True, complete_length=size)
     except BaseException:  # a range beyond the end
         file.close()
         raise
+    return reply

@@ -3,7 +3,7 @@
 Every view calls this first: what a route does not know is refused, never ignored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from flask import request
@@ -53,7 +53,7 @@ def read_fields(model: type[Model], sent: Mapping[str, list[str]], kind: str) ->
         raise BadRequest("; ".join(_fault(model, detail) for detail in error.errors())) from error
 
 
-def refuse_unknown(sent: Mapping[str, Any], known: Mapping[str, Any], kind: str) -> None:
+def refuse_unknown(sent: Iterable[str], known: Collection[str], kind: str) -> None:
     """Raises BadRequest for a name that is not known, with all that are."""
     unknown = next((name for name in sent if name not in known), None)
     if unknown is not None:

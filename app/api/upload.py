@@ -1,37 +1,31 @@
 """`POST /upload`: a form with a CSV file → a stored request, answered before its work begins."""
 
-import os
-import re
-import unicodedata
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
-from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.api.bodies import accepted_body, fault_bodies
+from app.api.forms import SentFile, read_form
 from app.api.lazy import lazy_services
-from app.api.parsing import Fields, NoParameters, read_fields, read_query, refuse_unknown
+from app.api.parsing import Fields, NoParameters, read_query
 from app.api.waiting import wait_for_end
 from app.catalog import BadUrl, absolute_url
 from app.config import Settings
-from app.errors import BadRequest, TooLarge
+from app.errors import BadRequest
 from app.intake import Report, Upload
 from app.models import BatchOptions, OutputFormat
 from app.outbound import Outbound
 
 blueprint = Blueprint("upload", __name__)
 
-MAX_FILENAME_CHARACTERS = 255
-_HOW = "send a form with a file: curl -F file=@catalog.csv {}/upload"
 _SIDE = Field(ge=1, le=65_535, description="a number of pixels from 1 to 65535")
 _URL = Field(max_length=8_192, description="a URL of at most 8192 characters")
 
 
 class UploadForm(Fields):
-    """All fields but the file itself."""
+    """The form but its file; None stands for the service's default."""
 
     may_repeat: ClassVar[frozenset[str]] = frozenset({"image_column"})
 
@@ -49,22 +43,12 @@ class UploadForm(Fields):
     on_error: Annotated[Literal["skip", "reject"], Field(description="skip or reject")] = "skip"
     dry_run: Annotated[bool, Field(description="true or false")] = False
 
-    def options(self, settings: Settings) -> BatchOptions:
-        return BatchOptions(
-            quality=self.quality or settings.image_quality,
-            format=self.format or settings.output_format,
-            max_width=self.max_width,
-            max_height=self.max_height,
-            image_columns=self.image_column,
-            base_url=self.base_url,
-        )
-
 
 @blueprint.post("/upload")
 def upload() -> ResponseReturnValue:
     read_query(NoParameters)
     lazy = lazy_services()
-    file, form = _read_form(lazy.settings)
+    file, form = read_form(UploadForm, lazy.settings)
     services = lazy.get()
     sent = _upload(file, form, lazy.settings, services.outbound)
     if form.dry_run:
@@ -73,17 +57,53 @@ def upload() -> ResponseReturnValue:
     ended, headers = wait_for_end(services, request_id)
     if ended:
         return jsonify(ended), 200, headers
-    return jsonify(accepted_body(request_id)), 202, headers | {"Location": f"/status/{request_id}"}
+    headers["Location"] = f"/status/{request_id}"
+    return jsonify(accepted_body(request_id)), 202, headers
 
 
-def _read_form(settings: Settings) -> tuple[FileStorage, UploadForm]:
-    """Raises BadRequest and TooLarge."""
-    how = _HOW.format(settings.base_url)
-    if request.mimetype != "multipart/form-data":
-        found = f"found {request.mimetype}" if request.mimetype else "found none"
-        raise BadRequest(f"the Content-Type must be multipart/form-data ({found}); {how}")
+def _upload(file: SentFile, form: UploadForm, settings: Settings, outbound: Outbound) -> Upload:
+    """Raises BadRequest for a webhook_url that may not be called."""
+    own_receiver = f"{settings.base_url}/webhook"
+    webhook_url = form.webhook_url
+    if webhook_url and webhook_url != own_receiver:
+        webhook_url = _callable_url(webhook_url, outbound)
+    return Upload(
+        file=file.stream,
+        filename=file.name,
+        owner="default",
+        options=_options(form, settings),
+        webhook_url=webhook_url,
+        refuse_faults=form.on_error == "reject",
+    )
+
+
+def _callable_url(url: str, outbound: Outbound) -> str:
+    """The URL as it is called, host and path in ASCII."""
     try:
-        texts, files = request.form.to_dict(flat=False), request.files.to_dict(flat=False)
-    except RequestEntityTooLarge as error:
-        raise TooLarge(_too_large(settings)) from error
-    return _read_file(texts, files, how, settings), read_fields(UploadForm, texts, "field")
+        url = absolute_url(url, None)
+        outbound.check(url)
+    except (BadUrl, BadRequest) as error:
+        raise BadRequest(f"webhook_url: {error}") from error
+    return url
+
+
+def _options(form: UploadForm, settings: Settings) -> BatchOptions:
+    return BatchOptions(
+        quality=form.quality or settings.image_quality,
+        format=form.format or settings.output_format,
+        max_width=form.max_width,
+        max_height=form.max_height,
+        image_columns=form.image_column,
+        base_url=form.base_url,
+    )
+
+
+def _report_body(report: Report) -> dict[str, Any]:
+    return {
+        "dry_run": True,
+        "rows": report.rows,
+        "images": report.images,
+        "columns": report.columns,
+        "faults": report.fault_count,
+        "details": fault_bodies(report.faults),
+    }

@@ -27,9 +27,9 @@ def receive_webhook() -> ResponseReturnValue:
     read_query(NoParameters)
     request.max_content_length = webhooks.MAX_BODY_BYTES
     body = request.get_data(cache=False)
+    headers = {name.lower(): value for name, value in request.headers}
     services = lazy_services().get()
-    secrets = services.settings.webhook_secrets
-    webhooks.receive(services.database, secrets, request.headers, body)
+    webhooks.receive(services.database, services.settings.webhook_secrets, headers, body)
     return jsonify({"status": "received"})
 
 

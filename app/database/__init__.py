@@ -7,7 +7,7 @@ that machines whose clocks differ agree on which lease has run out.
 from dataclasses import dataclass
 from typing import Any
 
-from pymongo import MongoClient
+from pymongo import MongoClient, timeout
 
 from app.database.batches import Batches
 from app.database.errors import translate_connection_errors
@@ -33,9 +33,10 @@ class Database:
     events: Events
 
     @translate_connection_errors
-    def ping(self) -> None:
-        """Raises DatabaseUnavailable when the server does not answer."""
-        self.client.admin.command("ping")
+    def ping(self, timeout_seconds: float) -> None:
+        """Raises DatabaseUnavailable when the server does not answer in time."""
+        with timeout(timeout_seconds):
+            self.client.admin.command("ping")
 
     def close(self) -> None:
         self.client.close()

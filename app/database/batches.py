@@ -160,6 +160,7 @@ class Batches:
             "output_base_url": output_base_url,
             "error": error,
             "webhook": pending,
+            "is_cleaned": False,
         }
         self._update_finishing(
             request_id,
@@ -185,6 +186,20 @@ class Batches:
                     {"_id": found["_id"], "finish_token": found["finish_token"]},
                     {"$set": {"lease_expires_at": None, "claimant": None}},
                 )
+
+    def find_uncleaned(self, age_seconds: float) -> list[str]:
+        """Requests that ended that long ago, and whose folders nobody has tidied yet."""
+        ended_before = {
+            "$dateSubtract": {"startDate": "$$NOW", "unit": "second", "amount": age_seconds}
+        }
+        found = self._requests.find(
+            {"is_cleaned": False, "$expr": {"$lt": ["$completed_at", ended_before]}},
+            {"request_id": 1},
+        )
+        return [document["request_id"] for document in found.limit(100)]
+
+    def mark_cleaned(self, request_id: str) -> None:
+        self._requests.update_one({"request_id": request_id}, {"$set": {"is_cleaned": True}})
 
     # Webhooks
 

@@ -76,6 +76,14 @@ class Products:
         ):
             raise LostClaim(f"segment {segment.id} was taken over")
 
+    def names(self, request_id: str, path: str) -> bool:
+        """Whether a product names that file; the file's own name begins with the product's row."""
+        row = path.rpartition("/")[2].partition("-")[0]
+        if not row.isdecimal():
+            return False
+        query = {"request_id": request_id, "row": int(row), "images.path": path}
+        return self._products.find_one(query, {"_id": 1}) is not None
+
     def page(
         self,
         request_id: str,

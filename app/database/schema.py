@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
+from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.database import Database
 from pymongo.errors import CollectionInvalid, OperationFailure
 
@@ -17,6 +17,7 @@ _INDEXES = {
     "processing_requests": [
         IndexModel("request_id", unique=True),
         IndexModel([("status", ASCENDING), ("created_at", ASCENDING)]),
+        IndexModel("is_cleaned", partialFilterExpression={"is_cleaned": False}),
         IndexModel("webhook.next_attempt_at", partialFilterExpression={"webhook.state": "pending"}),
     ],
     "products": [IndexModel([("request_id", ASCENDING), ("row", ASCENDING)], unique=True)],
@@ -52,17 +53,14 @@ def prepare(database: Database[dict[str, Any]]) -> None:
 
 
 def _check_version(database: Database[dict[str, Any]]) -> None:
-    found = database["meta"].find_one_and_update(
-        {"_id": "schema"},
-        {"$max": {"version": SCHEMA_VERSION}},
-        upsert=True,
-        return_document=ReturnDocument.AFTER,
-    )
-    if found["version"] > SCHEMA_VERSION:
+    raised = {"$max": {"schema_version": SCHEMA_VERSION}}
+    database["meta"].update_one({"_id": "schema"}, raised, upsert=True)
+    found = database["meta"].find_one({"_id": "schema"}) or {}
+    if found["schema_version"] > SCHEMA_VERSION:
         raise SettingsError(
-            f"the database {database.name} has schema_version {found['version']} and this service "
-            f"knows {SCHEMA_VERSION}: start the newer version again, or set MONGODB_DATABASE to "
-            "another name"
+            f"the database {database.name} has schema_version {found['schema_version']}, this "
+            f"service knows {SCHEMA_VERSION} at most: start the newer version again, or set "
+            "MONGODB_DATABASE to another name"
         )
 
 

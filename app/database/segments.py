@@ -27,7 +27,7 @@ class Segments:
 
     def insert(self, request_id: str, runs: Iterable[tuple[int, int]]) -> None:
         """Adds waiting segments, each from a first to a last row."""
-        documents = [
+        documents: list[Document] = [
             {
                 "_id": f"{request_id}:{first_row}",
                 "request_id": request_id,

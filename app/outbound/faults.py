@@ -51,7 +51,7 @@ _PERMANENT_FAULTS = {
 _UNFORESEEN = (ErrorCode.CONNECT, "the exchange with the host failed")
 _OTHER_HOST = (ErrorCode.TLS_HOST, "the certificate is for another host")
 _CERTIFICATE_FAULTS = {  # by OpenSSL's X509_V_ERR_…
-    0: _OTHER_HOST,  # the chain was found good, so it was libcurl that missed the name
+    1: _OTHER_HOST,  # unspecified: libcurl itself looks at the name, before OpenSSL's verdict
     9: (ErrorCode.TLS_EXPIRED, "the certificate is not valid yet"),
     10: (ErrorCode.TLS_EXPIRED, "the certificate has expired"),
     18: (ErrorCode.TLS_UNTRUSTED, "the certificate is self-signed"),

@@ -166,7 +166,7 @@ class Line:
             return certificate_fault(self.curl.getinfo(pycurl.SSL_VERIFYRESULT))
         if curl_code == pycurl.E_RECV_ERROR and has_body:
             return fault(pycurl.E_PARTIAL_FILE)
-        if curl_code == pycurl.E_UNSUPPORTED_PROTOCOL and "HTTP/0.9" in text:
+        if curl_code == pycurl.E_UNSUPPORTED_PROTOCOL and "HTTP" in text:  # not: a scheme
             return fault(pycurl.E_FTP_WEIRD_SERVER_REPLY)
         return fault(curl_code)
 

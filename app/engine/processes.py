@@ -1,0 +1,94 @@
+"""The engine beside the web process: worker processes, each with its own thread pools.
+
+A worker is told segment ids on its standard input, and ends when that closes: so none outlives the
+service, however it dies. One that dies is started again.
+"""
+
+import signal
+import subprocess
+import threading
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+
+from app.config import PROJECT_DIR
+
+RESTART_SECONDS = 0.2
+STOP_SECONDS = 22
+"""A worker puts back what is unfinished in less; one that hangs is killed then."""
+
+log = structlog.get_logger(__name__)
+
+
+class ProcessEngine:
+    """Keeps `count` worker processes running; `command` starts one."""
+
+    def __init__(self, command: Sequence[str], count: int):
+        self._workers = [_Worker(command, number) for number in range(count)]
+
+    def submit(self, segment_id: str) -> None:
+        """Always to the same worker, which knows what it has already."""
+        number = zlib.crc32(segment_id.encode()) % len(self._workers)
+        self._workers[number].tell(segment_id)
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.close()
+        for worker in self._workers:
+            worker.join()
+
+
+class _Worker:
+    """One process and the thread that keeps it running."""
+
+    def __init__(self, command: Sequence[str], number: int):
+        self._command = list(command)
+        self._number = number
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._process = self._spawn()
+        self._keeper = threading.Thread(target=self._keep, name=f"worker-{number}", daemon=True)
+        self._keeper.start()
+
+    def tell(self, segment_id: str) -> None:
+        """A hint: what a dying worker misses, the sweeper says again."""
+        with self._lock, suppress(OSError, ValueError):
+            assert self._process.stdin
+            self._process.stdin.write(f"{segment_id}\n".encode())
+            self._process.stdin.flush()
+
+    def close(self) -> None:
+        self._stopping.set()
+        with self._lock, suppress(OSError):
+            assert self._process.stdin
+            self._process.stdin.close()
+
+    def join(self) -> None:
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._keeper.join()
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(  # noqa: S603 (no part of it comes from a caller)
+            self._command, stdin=subprocess.PIPE, start_new_session=True, cwd=PROJECT_DIR
+        )
+
+    def _keep(self) -> None:
+        while True:
+            code = self._process.wait()
+            if self._stopping.is_set():
+                return
+            reason = signal.Signals(-code).name if code < 0 else f"exit {code}"
+            log.warning("worker died", worker=self._number, reason=reason)
+            self._stopping.wait(RESTART_SECONDS)
+            with self._lock:
+                if self._stopping.is_set():
+                    return
+                with suppress(OSError):
+                    assert self._process.stdin
+                    self._process.stdin.close()
+                self._process = self._spawn()
