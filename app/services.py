@@ -67,7 +67,12 @@ def build(settings: Settings) -> Services:
     private_server = None if uri else PrivateServer(settings.data_dir)
     if private_server:
         uri = private_server.start()
-    database = connect(uri, settings.mongodb_database)
+    try:
+        database = connect(uri, settings.mongodb_database)
+    except BaseException:
+        if private_server:  # or the next try would join a server that nobody looks after
+            private_server.stop()
+        raise
     storage = build_storage(settings)
     exports = Exports(database, storage, settings.base_url)
     outbound = _outbound(settings)

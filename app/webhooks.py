@@ -7,6 +7,7 @@ request's status.
 
 import hashlib
 import json
+import math
 import random
 import threading
 import uuid
@@ -197,7 +198,7 @@ def _verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> 
 
 def _payload(body: bytes) -> dict[str, Any]:
     try:
-        payload = json.loads(body)
+        payload = json.loads(body, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise BadRequest("the body is not JSON") from error
     if not isinstance(payload, dict):
@@ -206,3 +207,11 @@ def _payload(body: bytes) -> dict[str, Any]:
         if not isinstance(payload.get(name), str):
             raise BadRequest(f"the body lacks {name}")
     return payload
+
+
+def _finite(number: str) -> float:
+    """NaN is no JSON, and 1e999 becomes infinity, which is none either when we show it again."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is not finite")
+    return value

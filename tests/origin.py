@@ -333,6 +333,8 @@ def _not_found(_request, send):
 
 def _read_request(stream):
     """The next request of a connection; None where the client ends it."""
+    if stream.peek(1)[:1] == b"\x16":  # the beginning of TLS, on a plain port
+        return None
     first = stream.readline().decode("latin-1").split()
     if len(first) != 3:
         return None

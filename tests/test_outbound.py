@@ -294,6 +294,13 @@ def test_a_body_that_comes_compressed_unasked_is_unpacked(origin, outbound):
     assert outbound.fetch(origin.url("/a.jpg")).body == b"picture"
 
 
+def test_a_body_that_comes_in_crumbs_is_whole(origin, outbound):
+    crumbs = b"".join(b"1\r\n%c\r\n" % letter for letter in b"picture" * 1000)
+    origin.raw("/a.jpg", head(200, [("Transfer-Encoding", "chunked")]) + crumbs + b"0\r\n\r\n")
+
+    assert outbound.fetch(origin.url("/a.jpg")).body == b"picture" * 1000
+
+
 def test_a_content_encoding_that_is_none_is_told(origin, outbound):
     origin.serve("/a.jpg", b"no gzip at all", headers=[("Content-Encoding", "gzip")])
 

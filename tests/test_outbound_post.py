@@ -104,7 +104,7 @@ def test_no_answer_in_time_is_a_failure(origin, outbound):
     origin.serve("/hook", gate=threading.Event())
     started = time.monotonic()
 
-    with pytest.raises(PostFailed, match="^timeout after 0.5 s$"):
+    with pytest.raises(PostFailed, match=r"^timeout after 0\.5 s$"):
         outbound.post(origin.url("/hook"), b"{}", {}, timeout_seconds=0.5)
 
     assert time.monotonic() - started < 1.5
@@ -113,5 +113,5 @@ def test_no_answer_in_time_is_a_failure(origin, outbound):
 def test_no_server_is_a_failure(origin, outbound):
     origin.close()
 
-    with pytest.raises(PostFailed, match="^connect the host cannot be reached$"):
+    with pytest.raises(PostFailed, match=r"^connect the host cannot be reached$"):
         outbound.post(origin.url("/hook"), b"{}", {})

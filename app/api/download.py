@@ -20,7 +20,7 @@ from app.services import Services
 
 blueprint = Blueprint("download", __name__)
 
-_MEDIA_TYPE = "text/csv; charset=utf-8"
+_MEDIA_TYPE = "text/csv"
 
 
 class DownloadQuery(Fields):
@@ -67,7 +67,7 @@ def _stream(chunks: Iterator[bytes]) -> Response:
     if not permits.acquire(blocking=False):
         raise Unavailable("too many downloads are being written; try again shortly")
     try:
-        reply = Response(_from_first(next(chunks, b""), chunks), content_type=_MEDIA_TYPE)
+        reply = Response(_from_first(next(chunks, b""), chunks), mimetype=_MEDIA_TYPE)
     except BaseException:
         permits.release()
         raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pymongo import MongoClient, timeout
+from pymongo.errors import ConfigurationError, OperationFailure
 
 from app.database.batches import Batches
 from app.database.errors import translate_connection_errors
@@ -16,8 +17,11 @@ from app.database.products import Products
 from app.database.results import Results
 from app.database.schema import prepare
 from app.database.segments import Segments
+from app.errors import SettingsError
 
 __all__ = ["Database", "connect"]
+
+_NO_RIGHTS = {13, 18}  # Unauthorized, AuthenticationFailed
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,19 @@ class Database:
 
 @translate_connection_errors
 def connect(uri: str, name: str) -> Database:
-    """The database, its indexes and view made. Raises DatabaseUnavailable.
+    """The database, its indexes and view made. Raises DatabaseUnavailable, SettingsError.
 
     Make it after the fork, never before: a MongoClient does not survive one.
     """
-    client: MongoClient[dict[str, Any]] = MongoClient(
-        uri,
-        tz_aware=True,
-        appname="pressroom",
-        serverSelectionTimeoutMS=3_000,
-        socketTimeoutMS=60_000,
-        retryWrites=False,  # a plain server knows none; whoever lost a connection does it again
-    )
+    client = _client(uri)
     database = client[name]
-    prepare(database)
+    try:
+        prepare(database)
+    except BaseException as error:
+        client.close()
+        if isinstance(error, OperationFailure) and error.code in _NO_RIGHTS:
+            raise SettingsError("MONGODB_URI: the login fails, or may not do enough") from error
+        raise
     return Database(
         client,
         name,
@@ -67,3 +70,20 @@ def connect(uri: str, name: str) -> Database:
         Results(database),
         Events(database),
     )
+
+
+def _client(uri: str) -> MongoClient[dict[str, Any]]:
+    try:
+        return MongoClient(
+            uri,
+            tz_aware=True,
+            appname="pressroom",
+            serverSelectionTimeoutMS=3_000,
+            socketTimeoutMS=60_000,
+            retryWrites=False,  # a plain server knows none; whoever lost a connection does it again
+        )
+    except (ConfigurationError, ValueError) as error:  # whose words may repeat the password
+        raise SettingsError(
+            "MONGODB_URI cannot be read: write mongodb://user:password@host:27017, with what is "
+            "not a letter or digit in the first two percent-encoded"
+        ) from error

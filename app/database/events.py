@@ -4,12 +4,16 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from bson.errors import InvalidDocument
 from pymongo import DESCENDING, WriteConcern
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from app.database.documents import Document
 from app.database.errors import translating
+from app.errors import BadRequest
+
+_TOO_DEEP = 15  # MongoDB's Overflow: more than 180 levels
 
 
 @translating
@@ -20,13 +24,22 @@ class Events:
         self._keep = keep
 
     def save(self, webhook_id: str, received_at: datetime, payload: dict[str, Any]) -> bool:
-        """False when this id was received before; then nothing changes."""
+        """False when this id was received before; then nothing changes. Raises BadRequest."""
         try:
             self._events.insert_one(
                 {"webhook_id": webhook_id, "received_at": received_at, "payload": payload}
             )
         except DuplicateKeyError:
             return False
+        except (InvalidDocument, OverflowError, UnicodeEncodeError) as error:
+            raise BadRequest(
+                "the body has a whole number beyond 64 bits, a name with NUL or half a surrogate "
+                "pair, which cannot be stored"
+            ) from error
+        except OperationFailure as error:
+            if error.code == _TOO_DEEP:
+                raise BadRequest("the body is nested too deeply to be stored") from error
+            raise
         self._drop_oldest()
         return True
 

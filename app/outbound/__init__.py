@@ -48,7 +48,7 @@ class PostFailed(PressroomError):
 class Fetched:
     """An image as the host sent it, content encodings undone; `final_url` is behind redirects."""
 
-    body: bytes | bytearray
+    body: bytes
     final_url: str
     etag: str | None
     last_modified: str | None

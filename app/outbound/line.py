@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from io import BytesIO
 from typing import Any, Protocol
 
 import pycurl
@@ -62,7 +63,7 @@ class Reply:
         self.begin()
 
     def begin(self) -> None:
-        self.body = bytearray()
+        self._body = BytesIO()  # not a list of chunks, which a host could send by the byte
         self.is_too_large = False
         self._start_hop(0)
 
@@ -102,15 +103,16 @@ class Reply:
 
     def read_body(self, chunk: bytes) -> int | None:
         """Collect what is decoded; libcurl ends the call when 0 comes back."""
-        self.body += chunk
+        self._body.write(chunk)
         is_wanted = 200 <= self.status < 300
-        self.is_too_large = len(self.body) > (self.max_body_bytes if is_wanted else _DRAINED_BYTES)
+        limit = self.max_body_bytes if is_wanted else _DRAINED_BYTES
+        self.is_too_large = self._body.tell() > limit
         return 0 if self.is_too_large else None
 
-    def take_body(self) -> bytearray:
+    def take_body(self) -> bytes:
         """The body, which is not kept here: an idle thread would hold it until its next call."""
-        body, self.body = self.body, bytearray()
-        return body
+        body, self._body = self._body, BytesIO()
+        return body.getvalue()  # the buffer itself, no copy
 
     def header(self, name: bytes) -> str | None:
         value = self._headers.get(name)
