@@ -3,12 +3,14 @@
 Every worker of pytest-xdist has a server of its own, every test a database of its own.
 """
 
+import io
 import ipaddress
 import time
 import uuid
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 from pymongo import MongoClient
 
 from app import create_app
@@ -71,11 +73,24 @@ def database(settings):
 
 
 @pytest.fixture
-def services(settings):
-    services = build(settings)
+def build_services():
+    """A function that builds services; they are stopped afterwards, started or not."""
+    built = []
+
+    def make(settings):
+        built.append(build(settings))
+        return built[-1]
+
+    yield make
+    for services in built:
+        services.stop()
+
+
+@pytest.fixture
+def services(settings, build_services):
+    services = build_services(settings)
     services.start()
-    yield services
-    services.stop()
+    return services
 
 
 class Client(FlaskClient):
@@ -85,14 +100,40 @@ class Client(FlaskClient):
         return super().open(*args, **{"buffered": True} | kwargs)
 
 
-def client_of(app):
-    app.test_client_class = Client
-    return app.test_client()
+@pytest.fixture
+def client_of():
+    """A function that makes an app as `create_app` does, and a client of it."""
+
+    def make(*args):
+        app = create_app(*args)
+        app.test_client_class = Client
+        return app.test_client()
+
+    return make
 
 
 @pytest.fixture
-def client(settings, services):
-    return client_of(create_app(settings, services))
+def client(client_of, settings, services):
+    return client_of(settings, services)
+
+
+@pytest.fixture
+def upload(client):
+    """A function that uploads a CSV, and returns the reply."""
+
+    def send(text, *, name="catalog.csv", headers=None, **fields):
+        file = (io.BytesIO(text.encode()), name)
+        return client.post("/upload", data={"file": file, **fields}, headers=headers)
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def jpeg():
+    """A small photograph, of which compressing takes half away."""
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(file, "JPEG", quality=95)
+    return file.getvalue()
 
 
 @pytest.fixture

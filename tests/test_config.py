@@ -1,0 +1,180 @@
+"""Settings: what is read from where, what is refused and in which words; and `.env.example`."""
+
+import base64
+import re
+
+import pytest
+
+from app.config import PROJECT_DIR, Settings, read_settings
+from app.errors import SettingsError
+from app.models import OutputFormat
+
+EXAMPLE = PROJECT_DIR / ".env.example"
+LINES = EXAMPLE.read_text(encoding="utf-8").splitlines()
+STRONG = "whsec_" + base64.b64encode(bytes(24)).decode()
+DEPENDS_ON_OTHERS = {"base_url", "compress_workers", "user_agent"}
+"""Empty in the example, though their default is not."""
+
+
+def read(**overrides):
+    return read_settings(_env_file=None, **overrides)
+
+
+def refusal(**overrides):
+    with pytest.raises(SettingsError) as raised:
+        read(**overrides)
+    return str(raised.value)
+
+
+def assignments():
+    pairs = (line.partition("=") for line in LINES if line and not line.startswith("#"))
+    return [(name, value) for name, _, value in pairs]
+
+
+def test_the_example_names_every_setting_once_in_the_order_of_the_code():
+    assert [name for name, _ in assignments()] == [name.upper() for name in Settings.model_fields]
+
+
+def test_the_example_read_as_env_file_gives_the_defaults():
+    assert Settings(_env_file=EXAMPLE) == read()
+
+
+@pytest.mark.parametrize("name", [*Settings.model_fields])
+def test_the_example_shows_a_default_wherever_there_is_one(name):
+    default = Settings.model_fields[name].default
+    shown = dict(assignments())[name.upper()]
+
+    has_default = bool(str(default)) and name not in DEPENDS_ON_OTHERS
+    if hasattr(default, "get_secret_value"):
+        has_default = bool(default.get_secret_value())
+    assert bool(shown) == has_default
+
+
+def test_every_line_of_the_example_has_a_comment_above():
+    for number, line in enumerate(LINES):
+        if re.match(r"[A-Z_]+=", line):
+            assert LINES[number - 1].startswith("# "), line
+
+
+def test_the_environment_goes_before_the_env_file_which_fills_in(tmp_path, monkeypatch):
+    file = tmp_path / ".env"
+    file.write_text("PORT=9001\nIMAGE_QUALITY=70\n")
+    monkeypatch.setenv("PORT", "9002")
+
+    settings = read_settings(_env_file=file)
+
+    assert (settings.port, settings.image_quality) == (9002, 70)
+
+
+def test_an_empty_variable_stands_for_the_default(monkeypatch):
+    monkeypatch.setenv("OUTPUT_FORMAT", "")
+
+    assert read().output_format is OutputFormat.AUTO
+
+
+def test_output_urls_begin_with_host_and_port_unless_told_otherwise():
+    assert read(port=9000).base_url == "http://127.0.0.1:9000"
+    assert read(host="::1").base_url == "http://[::1]:8000"
+    assert read(base_url="https://images.example.com/").base_url == "https://images.example.com"
+
+
+def test_the_user_agent_says_where_the_service_is():
+    assert re.fullmatch(r"Pressroom/[0-9.]+ \(\+http://127.0.0.1:8000\)", read().user_agent)
+
+
+def test_relative_folders_begin_at_the_project_whatever_the_working_directory(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    settings = read(upload_dir="in", output_dir=tmp_path / "out")
+
+    assert settings.upload_dir == PROJECT_DIR / "in"
+    assert settings.output_dir == tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("PORT", "eighty", "valid integer"),
+        ("PORT", "70000", "65535"),
+        ("IMAGE_QUALITY", "96", "95"),
+        ("IMAGE_QUALITY", "0", "1"),
+        ("OUTPUT_FORMAT", "gif", "'classic'"),
+        ("FETCH_TIMEOUT_SECONDS", "181", "180"),
+        ("JPEG_OPTIMIZE", "perhaps", "valid boolean"),
+        ("WEB_THREADS", "1", "2"),
+        ("MAX_CSV_ROWS", "0", "1"),
+        ("MONGODB_DATABASE", "a/b", "pattern"),
+        ("LOG_LEVEL", "LOUD", "'WARNING'"),
+        ("ALLOWED_ADDRESSES", "127.0.0.1:99999", "65535"),
+        ("ALLOWED_ADDRESSES", "localhost", "127.0.0.1:9000"),
+        ("BASE_URL", "images.example.com", "https://"),
+        ("BASE_URL", "ftp://images.example.com", "https://"),
+    ],
+)
+def test_a_value_that_does_not_parse_is_named_with_the_reason(monkeypatch, name, value, reason):
+    monkeypatch.setenv(name, value)
+
+    message = refusal()
+
+    assert message.startswith(f"{name}: ")
+    assert reason in message
+    assert repr(value) in message
+
+
+def test_all_faults_are_told_at_once():
+    message = refusal(port=0, image_quality=500)
+
+    assert "PORT" in message
+    assert "IMAGE_QUALITY" in message
+
+
+def test_a_wildcard_host_needs_a_base_url_and_leave_to_be_open():
+    assert "BASE_URL" in refusal(host="0.0.0.0", allow_open=True)
+    assert "ALLOW_OPEN=true" in refusal(host="0.0.0.0", base_url="http://images.example.com")
+
+    settings = read(host="0.0.0.0", base_url="http://images.example.com", allow_open=True)
+
+    assert settings.host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("host", ["192.168.0.5", "images.example.com", "::"])
+def test_a_host_that_others_reach_is_refused_while_nobody_has_to_log_in(host):
+    assert "ALLOW_OPEN=true" in refusal(host=host, base_url="http://images.example.com")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_leave(host):
+    assert read(host=host).host == host
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "geheim",
+        "whsec_AAAA",
+        "whsec_" + base64.b64encode(bytes(23)).decode(),
+        STRONG.removeprefix("whsec_"),
+        "whsec_not base64",
+        f"{STRONG} whsec_AA==",
+    ],
+)
+def test_a_weak_webhook_secret_is_refused_and_never_repeated(secret):
+    message = refusal(webhook_secret=secret)
+
+    assert message.startswith("WEBHOOK_SECRET: ")
+    assert "24 random bytes" in message
+    assert secret not in message
+
+
+def test_several_secrets_may_stand_while_they_rotate():
+    assert read(webhook_secret=f"{STRONG} {STRONG}").webhook_secrets == (STRONG, STRONG)
+    assert read().webhook_secrets == ()
+
+
+def test_secrets_are_not_shown():
+    settings = read(webhook_secret=STRONG, mongodb_uri="mongodb://me:password@db")
+
+    assert STRONG not in repr(settings)
+    assert "password" not in repr(settings)
