@@ -10,6 +10,7 @@ PressroomError
 ├── Unavailable            nobody's fault: wait and try again                      → 503
 │   ├── DatabaseUnavailable
 │   └── StorageUnavailable
+├── KeyTaken               an Idempotency-Key that names an earlier upload
 ├── LostClaim              another worker has taken this work over; write nothing
 └── ImageFailed            this one image cannot be had or read; the others go on
 """
@@ -68,6 +69,10 @@ class DatabaseUnavailable(Unavailable):
 
 
 class StorageUnavailable(Unavailable):
+    pass
+
+
+class KeyTaken(PressroomError):
     pass
 
 

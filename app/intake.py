@@ -6,6 +6,7 @@ A request exists from the commit on, one conditional update; whatever dies befor
 intake, which the sweeper removes. Nothing is held in memory but one group of rows.
 """
 
+import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +18,8 @@ import structlog
 
 from app.catalog import Catalog, Columns, open_catalog
 from app.database import Database
-from app.errors import BadCatalog, LostClaim, Unavailable
-from app.models import Batch, BatchOptions, BatchStatus, Fault, Row
+from app.errors import BadCatalog, Conflict, KeyTaken, LostClaim, Unavailable
+from app.models import Batch, BatchOptions, BatchStatus, Fault, IdempotencyKey, Row
 from app.removal import remove
 from app.storage import Storage
 
@@ -28,6 +29,8 @@ SEGMENT_IMAGES = 500
 INSERT_ROWS = 1_000
 RENEW_SECONDS = 5
 COPY_BYTES = 1_048_576
+KEY_SECONDS = 30
+KEY_POLL_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +45,7 @@ class Upload:
     options: BatchOptions
     webhook_url: str | None = None
     refuse_faults: bool = False
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,9 @@ class Intake:
         """
         self._storage.check_room()
         batch = _new_batch(upload)
-        self._database.batches.begin(batch)
+        earlier = self._begin(batch)
+        if earlier is not None:
+            return earlier
         try:
             self._store_file(batch, upload)
             self._store_rows(batch, upload)
@@ -102,6 +108,37 @@ class Intake:
         log.info("request accepted", request_id=batch.request_id)
         self._begin_work(batch.request_id)
         return batch.request_id
+
+    def _begin(self, batch: Batch) -> str | None:
+        """Marks the intake; or the id of the earlier request that its Idempotency-Key names.
+
+        Raises Conflict when that was another upload, Unavailable when it is still being received.
+        """
+        give_up_at = time.monotonic() + KEY_SECONDS
+        while time.monotonic() < give_up_at:
+            try:
+                self._database.batches.begin(batch)
+            except KeyTaken:
+                earlier = self._find_earlier(batch)
+                if earlier is not None:
+                    return earlier
+                time.sleep(KEY_POLL_SECONDS)
+            else:
+                return None
+        raise Unavailable("the first upload with this Idempotency-Key is still being received")
+
+    def _find_earlier(self, batch: Batch) -> str | None:
+        assert batch.idempotency
+        found = self._database.batches.find_keyed(batch.owner, batch.idempotency.key)
+        if found is None:
+            return None
+        request_id, idempotency, is_accepted = found
+        if idempotency != batch.idempotency:
+            raise Conflict(
+                "this Idempotency-Key was used for another file or other fields; send a new key "
+                "with a new upload"
+            )
+        return request_id if is_accepted else None
 
     def _begin_work(self, request_id: str) -> None:
         try:
@@ -162,7 +199,19 @@ def _new_batch(upload: Upload) -> Batch:
         total=0,
         rows=0,
         webhook_url=upload.webhook_url,
+        idempotency=_idempotency(upload),
     )
+
+
+def _idempotency(upload: Upload) -> IdempotencyKey | None:
+    """The key, with a hash of all that makes an upload the same upload."""
+    if upload.idempotency_key is None:
+        return None
+    upload.file.seek(0)
+    digest = hashlib.file_digest(upload.file, "sha256")  # type: ignore[arg-type]
+    said = (upload.filename, upload.options, upload.webhook_url, upload.refuse_faults)
+    digest.update(repr(said).encode())
+    return IdempotencyKey(upload.idempotency_key, digest.hexdigest())
 
 
 def _headers_by_meaning(columns: Columns) -> dict[str, list[str]]:

@@ -190,6 +190,14 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """The caller's name for one upload; the fingerprint tells whether it is the same upload."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One accepted upload. `total` counts URL slots; paths are storage keys.
 
@@ -212,6 +220,7 @@ class Batch:
     output_csv_path: str | None = None
     output_base_url: str | None = None
     error: str | None = None
+    idempotency: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

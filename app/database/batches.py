@@ -11,12 +11,19 @@ from typing import Any
 
 from pymongo import ReturnDocument, WriteConcern
 from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
 
-from app.database.documents import Document, batch_of, document_of_batch, webhook_of
+from app.database.documents import (
+    Document,
+    batch_of,
+    document_of_batch,
+    idempotency_of,
+    webhook_of,
+)
 from app.database.errors import translating
 from app.database.leases import IS_EXPIRED, claimant, is_dead, lease
-from app.errors import LostClaim
-from app.models import Batch, BatchStatus, Webhook
+from app.errors import KeyTaken, LostClaim
+from app.models import Batch, BatchStatus, IdempotencyKey, Webhook
 
 _HIDDEN = ["receiving", "removing"]
 _VISIBLE = {"$nin": _HIDDEN}
@@ -33,16 +40,26 @@ class Batches:
     # Intake
 
     def begin(self, batch: Batch) -> None:
-        """Marks that an upload is being received, before anything else of it is written."""
+        """Marks that an upload is being received, before anything else of it is written.
+
+        Raises KeyTaken when its Idempotency-Key names another request of its owner.
+        """
         document = document_of_batch(batch) | {"status": "receiving", "claimant": claimant()}
-        self._requests.update_one(
-            {"request_id": batch.request_id},
-            [
-                {"$replaceWith": {"$mergeObjects": ["$$ROOT", {"$literal": document}]}},
-                {"$set": {"lease_expires_at": lease()}},
-            ],
-            upsert=True,
-        )
+        update: list[dict[str, Any]] = [
+            {"$replaceWith": {"$mergeObjects": ["$$ROOT", {"$literal": document}]}},
+            {"$set": {"lease_expires_at": lease()}},
+        ]
+        try:
+            self._requests.update_one({"request_id": batch.request_id}, update, upsert=True)
+        except DuplicateKeyError as error:
+            raise KeyTaken("this Idempotency-Key names an earlier upload") from error
+
+    def find_keyed(self, owner: str, key: str) -> tuple[str, IdempotencyKey | None, bool] | None:
+        """The request that an Idempotency-Key names, the key as it was used, and if accepted."""
+        found = self._requests.find_one({"owner": owner, "idempotency.key": key})
+        if found is None:
+            return None
+        return found["request_id"], idempotency_of(found), found["status"] not in _HIDDEN
 
     def renew_intake(self, request_id: str) -> None:
         """Raises LostClaim when the sweeper took the upload for abandoned."""
@@ -217,6 +234,16 @@ class Batches:
             return_document=ReturnDocument.AFTER,
         )
         return webhook_of(document) if document else None
+
+    def redeliver_webhook(self, request_id: str, now: datetime) -> bool:
+        """Makes the last webhook due once more, with all its tries; False when there is none."""
+        due = {"state": "pending", "next_attempt_at": now, "attempts": 0}
+        return bool(
+            self._requests.update_one(
+                {"request_id": request_id, "webhook": {"$ne": None}, "status": _VISIBLE},
+                {"$set": {f"webhook.{name}": value for name, value in due.items()}},
+            ).matched_count
+        )
 
     def record_webhook(self, webhook: Webhook) -> None:
         """What became of a try; a no-op when another try has been made since."""

@@ -10,6 +10,7 @@ from app.models import (
     BatchOptions,
     BatchStatus,
     Counts,
+    IdempotencyKey,
     Image,
     ImageError,
     ImageResult,
@@ -106,6 +107,7 @@ def document_of_batch(batch: Batch) -> Document:
         "webhook_url": batch.webhook_url,
         "webhook": None,
         "error": None,
+        "idempotency": batch.idempotency and asdict(batch.idempotency),
     }
 
 
@@ -130,7 +132,13 @@ def batch_of(document: Mapping[str, Any]) -> Batch:
         webhook_url=document["webhook_url"],
         webhook=webhook_of(document) if document["webhook"] else None,
         error=document["error"],
+        idempotency=idempotency_of(document),
     )
+
+
+def idempotency_of(document: Mapping[str, Any]) -> IdempotencyKey | None:
+    found = document["idempotency"]
+    return IdempotencyKey(found["key"], found["fingerprint"]) if found else None
 
 
 def webhook_of(document: Mapping[str, Any]) -> Webhook:

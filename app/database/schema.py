@@ -17,6 +17,11 @@ _INDEXES = {
     "processing_requests": [
         IndexModel("request_id", unique=True),
         IndexModel([("status", ASCENDING), ("created_at", ASCENDING)]),
+        IndexModel(
+            [("owner", ASCENDING), ("idempotency.key", ASCENDING)],
+            unique=True,
+            partialFilterExpression={"idempotency.key": {"$type": "string"}},
+        ),
         IndexModel("is_cleaned", partialFilterExpression={"is_cleaned": False}),
         IndexModel("webhook.next_attempt_at", partialFilterExpression={"webhook.state": "pending"}),
     ],
