@@ -103,8 +103,8 @@ class Intake:
         except LostClaim as error:
             raise Unavailable("the upload was interrupted for too long; send it again") from error
         except BaseException:
-            self._remove(batch.request_id)
-            raise
+            if self._remove(batch.request_id):
+                raise
         log.info("request accepted", request_id=batch.request_id)
         self._begin_work(batch.request_id)
         return batch.request_id
@@ -178,12 +178,15 @@ class Intake:
             max_rows=self._max_rows,
         )
 
-    def _remove(self, request_id: str) -> None:
+    def _remove(self, request_id: str) -> bool:
+        """False when nothing was removed, since the upload has been accepted after all."""
         try:
-            self._database.batches.give_up(request_id)
+            if not self._database.batches.give_up(request_id):
+                return False
             remove(request_id, self._database, self._storage)
         except Unavailable as error:  # the sweeper does it once they are back
             log.warning("upload left for the sweeper", request_id=request_id, reason=str(error))
+        return True
 
 
 def _new_batch(upload: Upload) -> Batch:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 
 class BatchStatus(StrEnum):
@@ -187,6 +188,11 @@ class Webhook:
     attempts: int = 0
     next_attempt_at: datetime | None = None
     last_status: int | None = None
+
+    @property
+    def host(self) -> str:
+        """Host and port: what a dead receiver takes with it."""
+        return urlsplit(self.url).netloc
 
 
 @dataclass(frozen=True, slots=True)

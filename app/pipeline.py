@@ -145,6 +145,7 @@ class Pipeline:
             _SegmentRun(self, batch, segment).work_off()
         except LostClaim as error:
             log.info("segment lost", segment=segment_id, reason=str(error))
+            self.database.batches.tidy_later(batch.request_id)
         except (_Stopped, Unavailable) as error:
             self._put_back(segment)
             if isinstance(error, Unavailable):
@@ -260,18 +261,25 @@ class _SegmentRun:
 
     def work_off(self) -> None:
         """Raises LostClaim, Unavailable, and _Stopped once what was under way is recorded."""
+        database = self.pipeline.database
         try:
-            self._look_up_places(self.pipeline.database.products.take_over(self.segment))
-            claims = self.pipeline.database.results.claim(self.segment, self.places)
-            self._record(claims.done, are_own=False)
-            self._make(claims.mine)
-            self._await_held(claims.held)
-            self.pipeline.database.segments.finish(self.segment, self._counts())
+            database.products.take_over(self.segment)
+            while self._look_up_places(database.products.read(self.segment)):
+                claims = database.results.claim(self.segment, self.places)
+                self._record(claims.done, are_own=False)
+                self._make(claims.mine)
+                self._await_held(claims.held)
+            database.segments.finish(self.segment, self._counts())
         finally:
             self.is_over = True
 
-    def _look_up_places(self, products: Iterable[Product]) -> None:
-        """Where each distinct URL that is still to be made belongs."""
+    def _look_up_places(self, products: Iterable[Product]) -> bool:
+        """Where each distinct URL that is still to be made belongs; False when none is.
+
+        What was recorded is read again before the segment ends: a server that was killed
+        meanwhile may have forgotten what it had acknowledged but not journaled.
+        """
+        self.places.clear()
         for product in products:
             for position, image in enumerate(product.images, start=1):
                 place = (product.row, position)
@@ -279,6 +287,7 @@ class _SegmentRun:
                 if image.result.status in (ImageStatus.PENDING, ImageStatus.PROCESSING):
                     url = absolute_url(image.url, self.batch.options.base_url)
                     self.places.setdefault(url, []).append(place)
+        return bool(self.places)
 
     def _make(self, urls: Sequence[str]) -> None:
         """Makes and records images: all together; alone after claims that brought nothing."""
@@ -322,6 +331,8 @@ class _SegmentRun:
             if wait_seconds is not None:
                 return wait_seconds
             self.arrivals.put((job.url, _failed(error.code, str(error), error.permanent)))
+        except _Stopped:  # nobody waits for it any more
+            return None
         except Unavailable as error:
             self.arrivals.put((job.url, error))
         except Exception:  # the edge of the thread: nobody else would hear of it
@@ -351,6 +362,8 @@ class _SegmentRun:
             digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             bytes_out = file.tell()
             key = f"{folder}/{_file_name(job, digest, made.extension)}"
+            if self.is_over:
+                raise _Stopped
             pipeline.storage.put(key, file)
         return ImageResult(
             ImageStatus.COMPLETED, key, len(source), bytes_out, kept_original=made.kept_original

@@ -5,11 +5,8 @@ that a worker had written when it died. Can be broken off and done again anywher
 """
 
 from app.database import Database
-from app.database.leases import LEASE_SECONDS
+from app.database.leases import ORPHAN_SECONDS
 from app.storage import Storage
-
-ORPHAN_SECONDS = 2 * LEASE_SECONDS
-"""A file that is older and unnamed stays so: whoever wrote it has lost its claim."""
 
 
 def remove(request_id: str, database: Database, storage: Storage) -> None:
@@ -34,4 +31,4 @@ def remove_orphans(request_id: str, database: Database, storage: Storage) -> Non
         for key in storage.find_older(f"{area}/{request_id}", ORPHAN_SECONDS):
             if key not in named:
                 storage.delete(key)
-    database.batches.mark_cleaned(request_id)
+    database.batches.mark_tidy(request_id)

@@ -12,7 +12,7 @@ import structlog
 from app.database import Database
 from app.errors import Unavailable
 from app.pipeline import Pipeline
-from app.removal import ORPHAN_SECONDS, remove, remove_orphans
+from app.removal import remove, remove_orphans
 from app.storage import Storage
 
 TICK_SECONDS = 1.0
@@ -57,7 +57,7 @@ class Sweeper:
         self._deliver_webhooks()
         for request_id in self._database.batches.claim_abandoned():
             remove(request_id, self._database, self._storage)
-        for request_id in self._database.batches.find_uncleaned(ORPHAN_SECONDS):
+        for request_id in self._database.batches.find_untidy():
             remove_orphans(request_id, self._database, self._storage)
         self._storage.check_room()
         for request_id in self._database.batches.find_processing():

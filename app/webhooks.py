@@ -11,6 +11,7 @@ import math
 import random
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -31,7 +32,9 @@ WAITS_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 LONGEST_WAIT_SECONDS = 86_400
 MAX_BODY_BYTES = 65_536
 _GONE = 410
-_AT_ONCE = 64
+_AT_ONCE = 256
+_AT_A_HOST = 4
+"""A receiver that does not answer holds a thread for 15 s; it may not hold them all."""
 
 log = structlog.get_logger(__name__)
 
@@ -118,20 +121,19 @@ class Deliverer:
         self._secrets = secrets
         self._own_receiver = own_receiver
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="webhook")
-        self._free = threading.Semaphore(_AT_ONCE)
+        self._lock = threading.Lock()
+        self._under_way: Counter[str] = Counter()
 
     def deliver_due(self) -> None:
         """Begins to send every webhook whose time has come. Raises DatabaseUnavailable."""
-        while self._free.acquire(blocking=False):
-            webhook = None
-            try:
-                webhook = self._database.batches.claim_webhook(datetime.now(UTC))
-            finally:
+        with self._lock:
+            while self._under_way.total() < _AT_ONCE:
+                busy = [host for host, tries in self._under_way.items() if tries >= _AT_A_HOST]
+                webhook = self._database.batches.claim_webhook(datetime.now(UTC), busy)
                 if webhook is None:
-                    self._free.release()
-            if webhook is None:
-                return
-            self._pool.submit(self._deliver, webhook)
+                    return
+                self._under_way[webhook.host] += 1
+                self._pool.submit(self._deliver, webhook)
 
     def stop(self) -> None:
         """Waits for the tries under way, `TIMEOUT_SECONDS` at most."""
@@ -153,7 +155,8 @@ class Deliverer:
         except Exception:  # the edge of the thread: nobody else would hear of it
             log.exception("webhook failed", request_id=webhook.request_id)
         finally:
-            self._free.release()
+            with self._lock:
+                self._under_way -= Counter([webhook.host])
 
     def _post(self, webhook: Webhook) -> Webhook:
         now = datetime.now(UTC)

@@ -189,7 +189,8 @@ def _place(cursor: str | None) -> Place:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:
         text = ""
-    place = _CURSOR.fullmatch(text)
-    if place is None:
+    match = _CURSOR.fullmatch(text)
+    place = (int(match[1]), int(match[2])) if match else None
+    if place is None or _cursor(place) != cursor:
         raise BadRequest("cursor: that is none of ours; take it from the next of the page before")
-    return int(place[1]), int(place[2])
+    return place

@@ -5,7 +5,7 @@ from every reader. One conditional update turns `receiving` into `processing`: t
 from which nothing may be lost.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from app.database.documents import (
     webhook_of,
 )
 from app.database.errors import translating
-from app.database.leases import IS_EXPIRED, claimant, is_dead, lease
+from app.database.leases import IS_EXPIRED, ORPHAN_SECONDS, claimant, is_dead, lease
 from app.errors import KeyTaken, LostClaim
 from app.models import Batch, BatchStatus, IdempotencyKey, Webhook
 
@@ -76,12 +76,16 @@ class Batches:
         if not done.matched_count:
             raise LostClaim(f"upload {request_id} took too long and was given up")
 
-    def give_up(self, request_id: str) -> None:
-        """Hides an upload that is not accepted; `forget` ends it once its parts are gone."""
-        self._requests.update_one(
+    def give_up(self, request_id: str) -> bool:
+        """Hides an upload that is not accepted; `forget` ends it once its parts are gone.
+
+        False when it was accepted after all: the commit had come through, its answer had not.
+        """
+        given_up = self._requests.update_one(
             {"request_id": request_id, "status": "receiving"},
             [{"$set": {"status": "removing", "lease_expires_at": lease()}}],
         )
+        return given_up.matched_count == 1
 
     def claim_abandoned(self) -> Iterator[str]:
         """Uploads whose receiver died, and removals that nobody finished, to be removed now."""
@@ -165,6 +169,7 @@ class Batches:
         """The request's end and its pending webhook, in one update. Raises LostClaim."""
         pending = webhook and {
             "id": webhook.id,
+            "host": webhook.host,
             "body": webhook.body,
             "state": webhook.state.value,
             "attempts": webhook.attempts,
@@ -177,14 +182,13 @@ class Batches:
             "output_base_url": output_base_url,
             "error": error,
             "webhook": pending,
-            "is_cleaned": False,
         }
         self._update_finishing(
             request_id,
             token,
             [
                 {"$set": {name: {"$literal": value} for name, value in ended.items()}},
-                {"$set": {"completed_at": "$$NOW"}},
+                {"$set": {"completed_at": "$$NOW", "clean_at": lease(ORPHAN_SECONDS)}},
                 {"$unset": ["lease_expires_at", "claimant"]},
             ],
         )
@@ -204,29 +208,34 @@ class Batches:
                     {"$set": {"lease_expires_at": None, "claimant": None}},
                 )
 
-    def find_uncleaned(self, age_seconds: float) -> list[str]:
-        """Requests that ended that long ago, and whose folders nobody has tidied yet."""
-        ended_before = {
-            "$dateSubtract": {"startDate": "$$NOW", "unit": "second", "amount": age_seconds}
-        }
-        found = self._requests.find(
-            {"is_cleaned": False, "$expr": {"$lt": ["$completed_at", ended_before]}},
-            {"request_id": 1},
-        )
-        return [document["request_id"] for document in found.limit(100)]
+    # Tidying
 
-    def mark_cleaned(self, request_id: str) -> None:
-        self._requests.update_one({"request_id": request_id}, {"$set": {"is_cleaned": True}})
+    def find_untidy(self) -> list[str]:
+        """Requests whose folders are to be tidied by now."""
+        due = {"clean_at": {"$ne": None}, "$expr": {"$lt": ["$clean_at", "$$NOW"]}}
+        found = self._requests.find(due | {"status": _VISIBLE}, {"request_id": 1}).limit(100)
+        return [document["request_id"] for document in found]
+
+    def tidy_later(self, request_id: str) -> None:
+        """A worker that came too late may have left files, also after the request's end."""
+        self._requests.update_one(
+            {"request_id": request_id, "status": {"$nin": [*_HIDDEN, "processing"]}},
+            [{"$set": {"clean_at": lease(ORPHAN_SECONDS + 1)}}],
+        )
+
+    def mark_tidy(self, request_id: str) -> None:
+        self._requests.update_one({"request_id": request_id}, {"$set": {"clean_at": None}})
 
     # Webhooks
 
-    def claim_webhook(self, now: datetime) -> Webhook | None:
-        """A webhook whose time has come, held for one try."""
+    def claim_webhook(self, now: datetime, busy_hosts: Sequence[str] = ()) -> Webhook | None:
+        """A webhook whose time has come, held for one try; none of a host that is busy enough."""
         held_until = now + timedelta(seconds=WEBHOOK_LEASE_SECONDS)
         document = self._requests.find_one_and_update(
             {
                 "webhook.state": "pending",
                 "webhook.next_attempt_at": {"$lte": now},
+                "webhook.host": {"$nin": list(busy_hosts)},
                 "status": _VISIBLE,
             },
             {"$set": {"webhook.next_attempt_at": held_until}, "$inc": {"webhook.attempts": 1}},

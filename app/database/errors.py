@@ -11,6 +11,7 @@ from pymongo.errors import ConnectionFailure, ExecutionTimeout, OperationFailure
 from app.errors import DatabaseUnavailable
 
 _OUT_OF_DISK_SPACE = 14031
+_CURSOR_NOT_FOUND = 43  # the server was restarted between two batches
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
@@ -23,6 +24,8 @@ def _translated() -> Iterator[None]:
     except OperationFailure as error:
         if error.code == _OUT_OF_DISK_SPACE:
             raise DatabaseUnavailable("the database's disk is full") from error
+        if error.code == _CURSOR_NOT_FOUND:
+            raise DatabaseUnavailable("the database was restarted; try again") from error
         raise
 
 

@@ -9,6 +9,9 @@ from typing import Any
 LEASE_SECONDS = 15
 """A holder that has not renewed for so long has lost its claim."""
 
+ORPHAN_SECONDS = 2 * LEASE_SECONDS
+"""A file that is older and unnamed stays so: whoever wrote it has lost its claim."""
+
 IS_EXPIRED = {"$expr": {"$lt": ["$lease_expires_at", "$$NOW"]}}
 
 

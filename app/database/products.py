@@ -39,11 +39,13 @@ class Products:
         for document in found.sort("row", 1).batch_size(1000):
             yield product_of(document)
 
-    def take_over(self, segment: Segment) -> list[Product]:
-        """Fences a claimed segment's rows against earlier claimants, and reads them."""
-        rows = _rows(segment)
-        self._products.update_many(rows, {"$set": {"fence": segment.token}})
-        return [product_of(document) for document in self._products.find(rows).sort("row", 1)]
+    def take_over(self, segment: Segment) -> None:
+        """Fences a claimed segment's rows against earlier claimants."""
+        self._products.update_many(_rows(segment), {"$set": {"fence": segment.token}})
+
+    def read(self, segment: Segment) -> list[Product]:
+        found = self._products.find(_rows(segment), {"row": 1, "images": 1, "fence": 1})
+        return [product_of(document) for document in found.sort("row", 1)]
 
     def let_go(self, segment: Segment) -> None:
         """Unfences the rows of a segment that was put back."""

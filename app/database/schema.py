@@ -22,7 +22,7 @@ _INDEXES = {
             unique=True,
             partialFilterExpression={"idempotency.key": {"$type": "string"}},
         ),
-        IndexModel("is_cleaned", partialFilterExpression={"is_cleaned": False}),
+        IndexModel("clean_at", partialFilterExpression={"clean_at": {"$type": "date"}}),
         IndexModel("webhook.next_attempt_at", partialFilterExpression={"webhook.state": "pending"}),
     ],
     "products": [IndexModel([("request_id", ASCENDING), ("row", ASCENDING)], unique=True)],

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from pymongo import ReturnDocument
+from pymongo import ReturnDocument, WriteConcern
 from pymongo.database import Database
 
 from app.database.documents import NO_COUNTS, Document, segment_of
@@ -23,7 +23,10 @@ _CLAIMABLE = [{"state": "waiting"}, {"state": "claimed"} | IS_EXPIRED]
 @translating
 class Segments:
     def __init__(self, database: Database[Document]):
-        self._segments = database["segments"]
+        # Journaled: a claim that a crash of the server forgets would give its token away twice.
+        # The journal is sequential, so progress that is in it vouches for the results before it.
+        durable = WriteConcern("majority", j=True, wtimeout=30_000)
+        self._segments = database.get_collection("segments", write_concern=durable)
 
     def insert(self, request_id: str, runs: Iterable[tuple[int, int]]) -> None:
         """Adds waiting segments, each from a first to a last row."""
