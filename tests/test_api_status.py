@@ -106,7 +106,9 @@ def test_while_work_goes_on_it_tells_how_fast_and_how_long_still(idle, accepted,
     request_id = accepted(urls(3000))
     segment = database.segments.claim(f"{request_id}:1")
     database.batches.mark_started(request_id)
-    database.segments.renew(segment, Counts(completed=2997, failed=2, bytes_in=900, bytes_out=300))
+    database.segments.progress(
+        segment, Counts(completed=2997, failed=2, bytes_in=900, bytes_out=300)
+    )
 
     body = idle.get(f"/status/{request_id}?images=none").json
 

@@ -14,6 +14,7 @@ from app.api.errors import register_errors
 from app.api.health import blueprint as health
 from app.api.lazy import LazyServices
 from app.api.processed import blueprint as processed
+from app.api.redeliver import blueprint as redeliver
 from app.api.samples import blueprint as samples
 from app.api.status import blueprint as status
 from app.api.upload import blueprint as upload
@@ -34,7 +35,7 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
     )
     app.json = _Json(app)
     app.url_map.merge_slashes = False  # it redirects, with a page of HTML
-    for blueprint in (upload, status, download, processed, samples, webhook, health):
+    for blueprint in (upload, status, download, redeliver, processed, samples, webhook, health):
         app.register_blueprint(blueprint)
     register_errors(app)
     app.after_request(_harden)

@@ -21,10 +21,10 @@ _HAS_OUTPUT = (BatchStatus.COMPLETED, BatchStatus.CANCELLED)
 _CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})", re.ASCII)
 
 
-def accepted_body(request_id: str) -> Body:
+def accepted_body(request_id: str, status: BatchStatus = BatchStatus.PROCESSING) -> Body:
     return {
         "request_id": request_id,
-        "status": BatchStatus.PROCESSING,
+        "status": status,
         "status_url": f"/status/{request_id}",
     }
 

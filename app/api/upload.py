@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
@@ -21,6 +21,7 @@ from app.outbound import Outbound
 blueprint = Blueprint("upload", __name__)
 
 _SIDE = Field(ge=1, le=65_535, description="a number of pixels from 1 to 65535")
+_KEY_CHARACTERS = 255
 _URL = Field(max_length=8_192, description="a URL of at most 8192 characters")
 
 
@@ -74,7 +75,15 @@ def _upload(file: SentFile, form: UploadForm, settings: Settings, outbound: Outb
         options=_options(form, settings),
         webhook_url=webhook_url,
         refuse_faults=form.on_error == "reject",
+        idempotency_key=_idempotency_key(),
     )
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key", "").strip()
+    if len(key) > _KEY_CHARACTERS:
+        raise BadRequest(f"Idempotency-Key: {len(key)} characters, {_KEY_CHARACTERS} are allowed")
+    return key or None
 
 
 def _callable_url(url: str, outbound: Outbound) -> str:

@@ -209,9 +209,14 @@ class Life:
             return requests.get(f"{self.url}/readyz", timeout=5).ok
         return False
 
-    def kill_after(self, seconds):
-        """kill -9 that long after its start; returns when it is gone."""
+    def kill_at_age(self, seconds):
+        """kill -9 that long after its start; the trial is that it comes at no state."""
         time.sleep(max(0.0, self.born_at + seconds - time.monotonic()))
+        self.kill()
+
+    def kill_after(self, seconds):
+        """kill -9 that long from now."""
+        time.sleep(seconds)
         self.kill()
 
     def kill(self):

@@ -1,0 +1,27 @@
+"""`POST /redeliver/<id>`: the last webhook again, with the same id and body, and all its tries."""
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from app.api.batches import find_batch
+from app.api.bodies import accepted_body
+from app.api.lazy import lazy_services
+from app.api.parsing import NoParameters, read_query
+from app.errors import Conflict
+
+blueprint = Blueprint("redeliver", __name__)
+
+
+@blueprint.post("/redeliver/<request_id>")
+def redeliver(request_id: str) -> ResponseReturnValue:
+    read_query(NoParameters)
+    services = lazy_services().get()
+    batch = find_batch(services, request_id)
+    if not services.database.batches.redeliver_webhook(batch.request_id, datetime.now(UTC)):
+        raise Conflict(
+            "this request has sent no webhook: it still runs, or was uploaded without webhook_url"
+        )
+    services.deliverer.deliver_due()
+    return jsonify(accepted_body(batch.request_id, batch.status)), 202

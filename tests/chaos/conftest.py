@@ -1,0 +1,76 @@
+"""The trials in a short form, within seconds each; `CHAOS=long` runs them in full and keeps their
+figures in docs/reliability.json."""
+
+import os
+import time
+
+import pytest
+
+from tests.chaos import figures
+from tests.chaos.catalogue import catalogue_of, normalised
+from tests.chaos.origin_client import OriginProcess
+from tests.chaos.world import World, copy_checkout
+
+IS_LONG = os.environ.get("CHAOS") == "long"
+_LONG_SECONDS = 1800
+
+
+def pytest_collection_modifyitems(items):
+    if IS_LONG:
+        for item in items:
+            if "/chaos/" in item.path.as_posix():
+                item.add_marker(pytest.mark.timeout(_LONG_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def is_long():
+    return IS_LONG
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory):
+    return copy_checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="session")
+def origin_process():
+    with OriginProcess() as origin:
+        yield origin
+
+
+@pytest.fixture(scope="session")
+def run_of(checkout, origin_process):
+    """A function from a number of images (and a pace) to a catalogue and the output of a run of it
+    without kills; each is run once."""
+    runs = {}
+
+    def run(images, delay_ms=0):
+        if (images, delay_ms) not in runs:
+            catalogue = catalogue_of(origin_process, images, delay_ms=delay_ms)
+            with World(checkout, origin_process) as world:
+                world.start().wait_until_ready()
+                request_id = world.upload(catalogue.file)
+                world.wait_for_end(request_id)
+                output = world.get(f"/download/{request_id}").content
+            runs[images, delay_ms] = catalogue, normalised(output, request_id)
+        return runs[images, delay_ms]
+
+    return run
+
+
+@pytest.fixture
+def world(checkout, origin_process):
+    with World(checkout, origin_process) as world:
+        yield world
+
+
+@pytest.fixture
+def keep():
+    """A function that keeps a trial's figures, in the long form."""
+    begun_at = time.monotonic()
+
+    def keep(point, **counts):
+        if IS_LONG:
+            figures.record(point, seconds=round(time.monotonic() - begun_at), **counts)
+
+    return keep

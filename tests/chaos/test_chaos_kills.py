@@ -1,0 +1,144 @@
+"""kill -9 and SIGTERM of the whole service at any moment: what was accepted is finished, once."""
+
+import random
+import time
+
+import pytest
+import requests
+
+from tests.chaos.judge import judge
+from tests.chaos.world import wait_for
+
+SEED = 20260131
+STOP_SECONDS = 25
+GRACE_SECONDS = 0.01
+
+
+@pytest.mark.parametrize("from_when", ["from its start", "from when it was ready"])
+def test_killed_at_random_moments_it_does_every_image_once(
+    world, run_of, is_long, keep, from_when, request
+):
+    kills, images, delay_ms, longest = (50, 500, 250, 2.0) if is_long else (4, 60, 100, 1.0)
+    catalogue, baseline = run_of(images, delay_ms)
+    lives = random.Random(f"{SEED} {from_when}")
+    world.settings["PER_HOST_CONNECTIONS"] = 4  # so slow that every kill meets work
+    world.start().wait_until_ready()
+    request_id = world.upload(catalogue.file, world.name)
+
+    seen = []
+    for _ in range(kills):
+        seconds = lives.uniform(0.05, longest)
+        if from_when == "from its start":
+            world.life.kill_at_age(seconds)
+        else:
+            world.life.wait_until_ready()
+            seen.append(world.done(request_id))
+            world.life.kill_after(seconds)
+        world.start()
+    world.life.wait_until_ready()
+    seen.append(world.done(request_id))
+    world.wait_for_end(request_id)
+
+    print(f"seed {SEED}, images done at the starts {seen}")
+    counts = judge(world, [request_id], catalogue, baseline, hook=world.name)
+    keep(f"1 kill -9 at random moments {from_when}", runs=1, kills=kills, seed=SEED, **counts)
+
+
+def test_lives_too_short_for_a_segment_still_get_everything_done(world, run_of, is_long, keep):
+    images, most_lives = (500, 200) if is_long else (120, 30)
+    catalogue, baseline = run_of(images)
+    world.settings["COMPRESS_WORKERS"] = 1
+    world.start().wait_until_ready()
+    request_id = world.upload(catalogue.file, world.name)
+
+    kills = 0
+    while not world.has_ended(request_id):
+        world.life.kill_after(0.25)
+        kills += 1
+        assert kills < most_lives, f"{world.done(request_id)} images after {kills} lives"
+        world.start().wait_until_ready()
+
+    counts = judge(world, [request_id], catalogue, baseline, hook=world.name)
+    keep("1 lives of a quarter second after each start", runs=1, kills=kills, **counts)
+
+
+def test_killed_as_soon_as_it_has_said_202_it_completes_the_request(
+    world, run_of, is_long, keep
+):
+    rounds = 100 if is_long else 5
+    catalogue, baseline = run_of(6)
+
+    request_ids, latest = [], 0.0
+    for _ in range(rounds):
+        world.start().wait_until_ready()
+        request_ids.append(world.upload(catalogue.file, world.name))
+        answered_at = time.monotonic()
+        world.life.process.kill()
+        latest = max(latest, time.monotonic() - answered_at)
+        world.life.process.wait()
+    world.start().wait_until_ready()
+    for request_id in request_ids:
+        world.wait_for_end(request_id)
+
+    assert latest < GRACE_SECONDS
+    counts = judge(world, request_ids, catalogue, baseline, hook=world.name)
+    keep(
+        "3 kill -9 within 10 ms of the 202",
+        runs=rounds,
+        kills=rounds,
+        completed=len(request_ids),
+        latest_kill_ms=round(latest * 1000, 2),
+        **counts,
+    )
+
+
+def test_told_to_stop_it_exits_0_in_time_and_the_next_start_goes_on_at_once(
+    world, run_of, is_long, keep
+):
+    stops, images, delay_ms = (20, 500, 150) if is_long else (2, 60, 100)
+    catalogue, baseline = run_of(images, delay_ms)
+    moments = random.Random(SEED)
+    world.settings["PER_HOST_CONNECTIONS"] = 4
+    world.start().wait_until_ready()
+    request_id = world.upload(catalogue.file, world.name)
+
+    stop_seconds, idle_seconds = [], []
+    for _ in range(stops):
+        time.sleep(moments.uniform(0.05, 1.0))
+        code, seconds = world.life.stop()
+        assert (code, seconds < STOP_SECONDS) == (0, True), f"exit {code} after {seconds:.1f} s"
+        stop_seconds.append(seconds)
+        asked = sum(world.origin.counts().values())
+        world.start().wait_until_ready()
+        ready_at = time.monotonic()
+        wait_for(
+            lambda asked=asked: (
+                sum(world.origin.counts().values()) > asked + 1 or world.has_ended(request_id)
+            ),
+            "work to go on",
+            seconds=5,
+        )
+        idle_seconds.append(time.monotonic() - ready_at)
+    world.wait_for_end(request_id)
+
+    counts = judge(world, [request_id], catalogue, baseline, hook=world.name)
+    keep(
+        "7 SIGTERM in the middle",
+        runs=stops,
+        kills=0,
+        seed=SEED,
+        longest_stop_seconds=round(max(stop_seconds), 2),
+        longest_pause_seconds=round(max(idle_seconds), 2),
+        **counts,
+    )
+
+
+def test_a_stop_while_it_starts_is_a_clean_one_too(world):
+    life = world.start()
+    wait_for(lambda: "listening" in life.log(), "the service to listen")
+
+    code, _ = life.stop()
+
+    assert code == 0
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{life.url}/healthz", timeout=5)
