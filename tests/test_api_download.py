@@ -1,9 +1,10 @@
 """`GET /download/<id>`: the output CSV in all its forms."""
 
 import threading
-import uuid
 
 import pytest
+
+UNKNOWN = "0b9f3c1e-5a44-4c8e-9d7b-2f6a1c0e8d35"
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_before_the_end_there_is_no_output(client, unfinished, query):
     assert reply.json == {"error": "Output CSV not found"}
 
 
-@pytest.mark.parametrize("request_id", [str(uuid.uuid4()), "catalog.csv", "..", "%00"])
+@pytest.mark.parametrize("request_id", [UNKNOWN, "catalog.csv", "..", "%00"])
 @pytest.mark.parametrize("query", ["", "?partial=true"])
 def test_an_unknown_id_has_no_output(client, request_id, query):
     reply = client.get(f"/download/{request_id}{query}")
@@ -155,7 +156,7 @@ def test_an_output_that_somebody_deleted_is_404(client, finished, settings):
     ],
 )
 def test_a_parameter_that_does_not_fit_is_named(client, query, message):
-    reply = client.get(f"/download/{uuid.uuid4()}?{query}")
+    reply = client.get(f"/download/{UNKNOWN}?{query}")
 
     assert reply.status_code == 400
     assert message in reply.json["error"]

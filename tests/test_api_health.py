@@ -4,8 +4,10 @@ import threading
 import time
 
 import pytest
+from pydantic import SecretStr
 
 from app.api.lazy import LazyServices
+from app.database.private_server import PrivateServer
 from app.errors import DatabaseUnavailable, SettingsError
 
 ALL_OK = {"database": "ok", "storage": "ok", "disk": "ok", "ca_bundle": "ok"}
@@ -30,6 +32,12 @@ def readiness_of(client_of, settings, bundle):
         return client.get("/readyz")
 
     return ask
+
+
+@pytest.fixture
+def services(build_services, settings):
+    """Not started: the app does that."""
+    return build_services(settings)
 
 
 def assert_lacks(reply, name, reason):
@@ -94,6 +102,21 @@ def test_a_start_that_hangs_does_not_hang_the_answer(readiness_of):
     gate.set()
 
     assert_lacks(reply, "database", "still starting")
+    assert time.monotonic() - began < 3
+
+
+def test_a_database_that_was_there_and_went_is_named_in_time(
+    readiness_of, settings, tmp_path, build_services
+):
+    server = PrivateServer(tmp_path / "mongodb")
+    changes = {"mongodb_uri": SecretStr(server.start())}
+    services = build_services(settings.model_copy(update=changes))
+    server.stop()
+    began = time.monotonic()
+
+    reply = readiness_of(lambda _: services)
+
+    assert_lacks(reply, "database", "does not answer")
     assert time.monotonic() - began < 3
 
 

@@ -12,6 +12,7 @@ FIELDS = [
     *("request_id", "status", "queued", "error", "filename", "created_at", "completed_at"),
     *("options", "progress", "webhook", "images"),
 ]
+UNKNOWN = "0b9f3c1e-5a44-4c8e-9d7b-2f6a1c0e8d35"
 NO_WEBHOOK = {"state": "none", "attempts": 0, "next_attempt_at": None, "last_status": None}
 
 
@@ -106,9 +107,7 @@ def test_while_work_goes_on_it_tells_how_fast_and_how_long_still(idle, accepted,
     request_id = accepted(urls(3000))
     segment = database.segments.claim(f"{request_id}:1")
     database.batches.mark_started(request_id)
-    database.segments.progress(
-        segment, Counts(completed=2997, failed=2, bytes_in=900, bytes_out=300)
-    )
+    database.segments.progress(segment, Counts(2997, failed=2, bytes_in=900, bytes_out=300))
 
     body = idle.get(f"/status/{request_id}?images=none").json
 
@@ -290,7 +289,7 @@ def test_a_parameter_that_does_not_fit_is_named(idle, accepted, query, message):
     assert message in reply.json["error"]
 
 
-@pytest.mark.parametrize("request_id", [str(uuid.uuid4()), "1", "x" * 5_000, "%00", "..", "{}"])
+@pytest.mark.parametrize("request_id", [UNKNOWN, "1", "x" * 5_000, "%00", "..", "{}"])
 def test_an_unknown_id_is_404(idle, request_id):
     reply = idle.get(f"/status/{request_id}")
 

@@ -1,4 +1,4 @@
-"""`/webhook`: the receiver takes what is signed, or where nobody signs, what has the right shape."""
+"""`/webhook` takes what is signed or, where nobody signs, what has the right shape."""
 
 import base64
 import json
