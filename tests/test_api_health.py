@@ -106,15 +106,16 @@ def test_a_start_that_hangs_does_not_hang_the_answer(readiness_of):
 
 
 def test_a_database_that_was_there_and_went_is_named_in_time(
-    readiness_of, settings, tmp_path, build_services
+    client_of, settings, bundle, tmp_path, build_services
 ):
     server = PrivateServer(tmp_path / "mongodb")
-    changes = {"mongodb_uri": SecretStr(server.start())}
-    services = build_services(settings.model_copy(update=changes))
+    changes = {"mongodb_uri": SecretStr(server.start()), "ca_bundle": bundle}
+    changed = settings.model_copy(update=changes)
+    client = client_of(changed, build_services(changed))
     server.stop()
     began = time.monotonic()
 
-    reply = readiness_of(lambda _: services)
+    reply = client.get("/readyz")
 
     assert_lacks(reply, "database", "does not answer")
     assert time.monotonic() - began < 3

@@ -13,6 +13,7 @@ from tests.chaos.world import World, copy_checkout
 
 IS_LONG = os.environ.get("CHAOS") == "long"
 _LONG_SECONDS = 1800
+_HAS_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items):
@@ -58,10 +59,19 @@ def run_of(checkout, origin_process):
     return run
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.when == "call":
+        item.stash[_HAS_FAILED] = report.failed
+
+
 @pytest.fixture
-def world(checkout, origin_process):
+def world(checkout, origin_process, request):
     with World(checkout, origin_process) as world:
         yield world
+        if request.node.stash.get(_HAS_FAILED, False):
+            world.print_logs()
 
 
 @pytest.fixture

@@ -58,9 +58,7 @@ class World:
     def __enter__(self):
         return self
 
-    def __exit__(self, _kind, error, _trace):
-        if error is not None:
-            self._print_logs()
+    def __exit__(self, *_):
         self._session.close()
         for life in self.lives:
             life.kill()
@@ -181,7 +179,7 @@ class World:
     def wait_for_end(self, request_id, seconds=PATIENCE_SECONDS):
         wait_for(lambda: self.has_ended(request_id), f"the end of {request_id}", seconds)
 
-    def _print_logs(self):
+    def print_logs(self):
         for life in self.lives[-_SHOWN_LIVES:]:
             lines = life.log().splitlines()[-_SHOWN_LINES:]
             sys.stdout.write("\n".join([f"--- {life.log_path.name}", *lines, ""]))
