@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test clean
+.PHONY: help demo run test backup restore chaos soak bench clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -20,6 +20,21 @@ test: $(VENV)/dev ## lint, types and the test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto
+
+backup: $(VENV)/run ## saves the private MongoDB's data: make backup FILE=pressroom.tar.gz
+	$(BIN)/python -m app.database.backup save $(FILE)
+
+restore: $(VENV)/run ## puts saved data back, the service being stopped: make restore FILE=…
+	$(BIN)/python -m app.database.backup restore $(FILE)
+
+chaos: $(VENV)/dev ## kills the service in every way, for long; writes docs/reliability.json
+	CHAOS=long $(BIN)/python -m pytest tests/chaos -p no:xdist
+
+soak: $(VENV)/dev ## half an hour of steady work: does memory grow?
+	$(BIN)/python benchmarks/soak.py
+
+bench: $(VENV)/run ## what accepting a large catalogue costs
+	$(BIN)/python benchmarks/intake.py
 
 clean: ## removes the virtual environment and caches, never your data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

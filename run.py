@@ -73,6 +73,9 @@ def _start(services: LazyServices, stopping: threading.Event) -> None:
         except SettingsError as error:
             sys.stderr.write(f"Pressroom cannot start: {error}\n")
             os._exit(1)
+        except Exception:  # the edge of the thread: nobody else would hear of it
+            log.exception("services failed to start")
+            stopping.wait(RETRY_SECONDS)
         else:
             return
 

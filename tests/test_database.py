@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app.database import connect
 from app.database.leases import claimant, is_dead
-from app.errors import LostClaim
+from app.errors import LostClaim, SettingsError
 from app.models import (
     Batch,
     BatchOptions,
@@ -400,3 +401,13 @@ def test_the_view_has_the_words_of_design_b(database, accepted, status, word):
 
     document = view.find_one({"request_id": request_id})
     assert (document["status"], document["output_csv"]) == (word, "outputs/x.csv")
+
+
+def test_a_database_of_a_newer_version_is_refused_with_what_to_do(settings, database):
+    versions = database.client[database.name]["meta"]
+    versions.update_one({"_id": "schema"}, {"$set": {"schema_version": 999}})
+
+    with pytest.raises(SettingsError, match=r"schema_version 999.*start the newer version again"):
+        connect(settings.mongodb_uri.get_secret_value(), settings.mongodb_database)
+
+    assert versions.find_one()["schema_version"] == 999

@@ -32,7 +32,7 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from app.database import mongod
-from app.errors import DatabaseUnavailable, SettingsError
+from app.errors import Conflict, DatabaseUnavailable, SettingsError
 
 if sys.platform != "win32":
     import fcntl
@@ -100,6 +100,18 @@ class PrivateServer:
         with self._mutex:
             self._give_up()
             self._socket = None
+
+    @contextmanager
+    def kept_from_running(self) -> Iterator[None]:
+        """Holds the ownership without a server, to exchange its files. Raises Conflict."""
+        with self._mutex:
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self._take():
+                raise Conflict("the service is running on this DATA_DIR; stop it first")
+            try:
+                yield
+            finally:
+                self._give_up()
 
     def _runs(self) -> bool:
         """Whether this process owns a living server that can still be reached."""

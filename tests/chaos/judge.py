@@ -70,14 +70,13 @@ def age(world, database):
     ended = datetime.now(UTC) - timedelta(seconds=_AGE_SECONDS)
     requests = database["processing_requests"]
     requests.update_many({"completed_at": {"$ne": None}}, {"$set": {"completed_at": ended}})
-    requests.update_many(
-        {"webhook.state": "pending"}, {"$set": {"webhook.next_attempt_at": ended}}
-    )
+    requests.update_many({"clean_at": {"$ne": None}}, {"$set": {"clean_at": ended}})
+    requests.update_many({"webhook.state": "pending"}, {"$set": {"webhook.next_attempt_at": ended}})
 
 
 def _is_tidy(database, request_ids):
     """The sweeper has been at every request, and every webhook is told of as sent."""
-    wanted = {"request_id": {"$in": list(request_ids)}, "is_cleaned": True}
+    wanted = {"request_id": {"$in": list(request_ids)}, "clean_at": None}
     settled = wanted | {"webhook.state": {"$ne": "pending"}}
     hidden = {"status": {"$in": ["receiving", "removing"]}}
     requests = database["processing_requests"]

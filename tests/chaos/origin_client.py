@@ -56,5 +56,9 @@ class OriginProcess:
     def counts(self):
         return requests.get(f"{self.url}/counts", timeout=10).json()
 
+    def total(self):
+        """How many images were asked for so far, by whomever."""
+        return sum(self.counts().values())
+
     def _put(self, path, body):
         requests.put(self.url + path, json=body, timeout=10).raise_for_status()

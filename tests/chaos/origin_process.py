@@ -9,7 +9,7 @@ trials that share it need not agree on anything but names:
     PUT  /hook/<name>                      a JSON list: the statuses that the next posts are answered
     POST /hook/<name>                      a webhook; 200 when the list has run out
     GET  /hook/<name>                      all that was posted there
-    GET  /counts                           how often each path was asked for
+    GET  /counts                           how often each image was asked for
 """
 
 import io
@@ -59,9 +59,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         parts = urlsplit(self.path)
-        with self.state.lock:
-            self.state.counts[parts.path] += 1
         _, kind, *rest = parts.path.split("/")
+        if kind not in ("counts", "hook"):
+            with self.state.lock:
+                self.state.counts[parts.path] += 1
         if kind == "counts":
             self._reply(200, json.dumps(self.state.counts).encode())
         elif kind == "hook":
@@ -88,9 +89,7 @@ class Handler(BaseHTTPRequestHandler):
         name = self.path.split("/")[2]
         headers = {key.lower(): value for key, value in self.headers.items()}
         with self.state.lock:
-            self.state.posted[name].append(
-                {"headers": headers, "body": body, "at": time.time()}
-            )
+            self.state.posted[name].append({"headers": headers, "body": body, "at": time.time()})
             answers = self.state.answers[name]
             status = answers.pop(0) if answers else 200
         redirect = f"http://{self.headers['host']}/hook/{name}-redirected"

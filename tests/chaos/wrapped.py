@@ -1,0 +1,219 @@
+"""The real service with faults built in: `python wrapped.py`, in the folder of a checkout.
+
+`CHAOS_PLAN` is a JSON object, all of it optional:
+
+    die_at, die_on     the name of a step, and which time round the process ends at it (1)
+    commit_unheard     the commit of an upload is applied, and its acknowledgement lost, once
+    lease_seconds      instead of 15, and renewed at a third of it
+    webhook_waits      instead of the schedule's
+    webhook_hold       seconds, instead of 60, after which an unrecorded try is made again
+    killer             bytes in a source that end the process which codes it
+
+A worker process of such a service is `python wrapped.py worker`.
+"""
+
+import json
+import os
+import signal
+import stat
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import app.database.batches
+import app.database.leases
+import app.engine.processes
+import app.pipeline
+import app.services
+import app.webhooks
+import app.worker
+import run
+from app.database.batches import Batches
+from app.database.products import Products
+from app.database.results import Results
+from app.database.segments import Segments
+from app.errors import DatabaseUnavailable
+from app.intake import Intake
+from app.outbound import Outbound
+from app.sources import Sources
+from app.storage.local import LocalStorage
+
+EXIT_CODE = 9
+
+BEFORE_THE_COMMIT = [
+    "intake marked",
+    "upload stored",
+    "products inserted",
+    "segments inserted",
+]
+AFTER_THE_COMMIT = [
+    "committed",
+    "segment claimed",
+    "rows fenced",
+    "urls claimed",
+    "image fetched",
+    "temporary file written",
+    "file synced",
+    "file renamed",
+    "folder synced",
+    "results recorded by URL",
+    "results recorded by row",
+    "counts set",
+    "segment done",
+    "finish claimed",
+    "output CSV put",
+    "request ended",
+    "webhook claimed",
+    "webhook sent",
+    "webhook recorded",
+]
+"""The write order; a step's name says what has just been done."""
+
+
+class Steps:
+    """Ends the process at one step."""
+
+    def __init__(self, die_at, die_on):
+        self._die_at = die_at
+        self._left = die_on
+        self._lock = threading.Lock()
+
+    def reached(self, step):
+        if step != self._die_at:
+            return
+        with self._lock:
+            self._left -= 1
+            if self._left == 0:
+                os._exit(EXIT_CODE)
+
+    def after(self, owner, name, step, when=lambda _result, *_arguments: True):
+        """Has a function reach a step whenever it returns, `when` that counts."""
+        function = getattr(owner, name)
+
+        def call(*args, **kwargs):
+            result = function(*args, **kwargs)
+            if when(result, *args):
+                self.reached(step)
+            return result
+
+        setattr(owner, name, call)
+
+    def watch(self):
+        self.after(Batches, "begin", "intake marked")
+        self.after(Intake, "_store_file", "upload stored")
+        self.after(Products, "insert", "products inserted")
+        self.after(Segments, "insert", "segments inserted")
+        self.after(Batches, "commit", "committed")
+        self.after(Segments, "claim", "segment claimed", _found)
+        self.after(Products, "take_over", "rows fenced")
+        self.after(Results, "claim", "urls claimed")
+        self.after(Sources, "fetch", "image fetched")
+        self.after(app.pipeline, "compress", "temporary file written")
+        self.after(os, "fsync", "file synced", _is_image_file)
+        self.after(Path, "rename", "file renamed", _is_image)
+        self.after(os, "fsync", "folder synced", _is_image_folder)
+        self.after(Results, "record", "results recorded by URL")
+        self.after(Products, "record", "results recorded by row")
+        self.after(Segments, "progress", "counts set")
+        self.after(Segments, "finish", "segment done")
+        self.after(Batches, "claim_finish", "finish claimed", _found)
+        self.after(LocalStorage, "put", "output CSV put", _is_output)
+        self.after(Batches, "end", "request ended")
+        self.after(Batches, "claim_webhook", "webhook claimed", _found)
+        self.after(Outbound, "post", "webhook sent")
+        self.after(Batches, "record_webhook", "webhook recorded")
+
+
+def _found(result, *_):
+    return result is not None
+
+
+def _is_image(target, *_):
+    return target is not None and "/processed/" in str(target)
+
+
+def _is_output(_result, _storage, key, _file):
+    return key.startswith("outputs/")
+
+
+def _is_image_file(_result, descriptor):
+    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    return is_file and "/processed/" in _path(descriptor)
+
+
+def _is_image_folder(_result, descriptor):
+    """A request's folder; `processed` itself is synced when that is made."""
+    is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    return is_folder and "/processed/" in _path(descriptor)
+
+
+def _path(descriptor):
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+
+def lose_the_acknowledgement_of_a_commit():
+    commit = Batches.commit
+    lost = threading.Event()
+
+    def call(*args, **kwargs):
+        commit(*args, **kwargs)
+        if not lost.is_set():
+            lost.set()
+            raise DatabaseUnavailable("the connection broke after the write")
+
+    Batches.commit = call
+
+
+def shorten_leases(seconds):
+    app.database.leases.lease.__defaults__ = (seconds,)
+    app.database.leases.ORPHAN_SECONDS = 2 * seconds
+    for module in (app.database.batches, app.pipeline, sys.modules["app.removal"]):
+        if hasattr(module, "ORPHAN_SECONDS"):
+            module.ORPHAN_SECONDS = 2 * seconds
+        if hasattr(module, "RENEW_SECONDS"):
+            module.RENEW_SECONDS = seconds / 3
+
+
+def die_of(marker):
+    compress = app.pipeline.compress
+
+    def call(source, *args, **kwargs):
+        if marker in source:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return compress(source, *args, **kwargs)
+
+    app.pipeline.compress = call
+
+
+def wrap_workers_too():
+    engine = app.services.ProcessEngine
+    command = [sys.executable, __file__, "worker"]
+    app.services.ProcessEngine = lambda _command, count: engine(command, count)
+
+
+def main():
+    plan = json.loads(os.environ["CHAOS_PLAN"])
+    if plan.get("die_at"):
+        assert plan["die_at"] in BEFORE_THE_COMMIT + AFTER_THE_COMMIT
+        Steps(plan["die_at"], plan.get("die_on", 1)).watch()
+    if plan.get("commit_unheard"):
+        lose_the_acknowledgement_of_a_commit()
+    if "lease_seconds" in plan:
+        shorten_leases(plan["lease_seconds"])
+    if "webhook_waits" in plan:
+        app.webhooks.WAITS_SECONDS = tuple(plan["webhook_waits"])
+    if "webhook_hold" in plan:
+        app.database.batches.WEBHOOK_LEASE_SECONDS = plan["webhook_hold"]
+    if "killer" in plan:
+        die_of(plan["killer"].encode())
+    wrap_workers_too()
+    if sys.argv[1:] == ["worker"]:
+        app.worker.main()
+    else:
+        sys.exit(run.main())
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main()
