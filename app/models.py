@@ -260,8 +260,7 @@ class Counts:
 class Segment:
     """A claimed run of rows; `token` rises with every claim and fences off earlier claims.
 
-    `fruitless_claims` counts claims since the last result, this one included. `solo_deaths` has the
-    place (`<row>-<position>`) of an image once for each process that died while it coded it alone.
+    `fruitless_claims` counts claims since the last result, this one included.
     """
 
     id: str
@@ -270,4 +269,3 @@ class Segment:
     last_row: int
     token: int
     fruitless_claims: int
-    solo_deaths: tuple[str, ...]

@@ -13,18 +13,19 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import structlog
 
 from app import webhooks
 from app.catalog import absolute_url
-from app.compress import Limits, compress
+from app.compress import Compressed, Limits, compress
 from app.database import Database
 from app.dispatch import Dispatcher
 from app.errors import (
@@ -46,6 +47,7 @@ from app.models import (
     Product,
     Segment,
 )
+from app.solo import CoderDied, SoloCoder
 from app.sources import Fetcher
 from app.storage import Storage
 
@@ -61,7 +63,7 @@ STOP_SECONDS = 15
 HELD_POLL_SECONDS = 0.25
 FRUITLESS_CLAIMS = 2
 SOLO_DEATHS = 3
-"""An image is poison when coding it, alone in its process, has ended so many."""
+"""An image is poison when coding it has ended so many processes that had nothing else to do."""
 
 log = structlog.get_logger(__name__)
 
@@ -72,33 +74,11 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True)
 class Compression:
-    """How images are coded, and how many at once in this process."""
+    """How images are coded; `slots` has a permit for each that may be coded at once."""
 
-    slots: "CodingSlots"
+    slots: threading.Semaphore
     limits: Limits
     jpeg_optimize: bool
-
-
-class CodingSlots:
-    """More threads that code than there are cores only slow each other down."""
-
-    def __init__(self, count: int):
-        self._count = count
-        self._slots = threading.Semaphore(count)
-        self._gathering = threading.Lock()
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        with self._slots:
-            yield
-
-    @contextmanager
-    def all(self) -> Iterator[None]:
-        """No other image is coded meanwhile, so that a death of the process has one suspect."""
-        with self._gathering, ExitStack() as held:
-            for _ in range(self._count):
-                held.enter_context(self._slots)
-            yield
 
 
 class Pipeline:
@@ -258,6 +238,7 @@ class _SegmentRun:
     under_way: set[str] = field(default_factory=set)
     renewed_at: float = field(default_factory=time.monotonic)
     is_over: bool = False
+    coder: SoloCoder | None = None
 
     def work_off(self) -> None:
         """Raises LostClaim, Unavailable, and _Stopped once what was under way is recorded."""
@@ -290,24 +271,16 @@ class _SegmentRun:
         return bool(self.places)
 
     def _make(self, urls: Sequence[str]) -> None:
-        """Makes and records images: all together; alone after claims that brought nothing."""
-        for together in [[url] for url in urls] if self.is_solo else [urls]:
-            self._start([url for url in together if not self._record_poison(url)])
+        """Makes and records images: all at once, or one by one in a process of their own."""
+        if self.segment.fruitless_claims <= FRUITLESS_CLAIMS:
+            self._start(urls)
             self._record_arrivals()
-
-    @property
-    def is_solo(self) -> bool:
-        """One image at a time, so that one which ends the process can be told from bystanders."""
-        return bool(self.segment.fruitless_claims > FRUITLESS_CLAIMS or self.segment.solo_deaths)
-
-    def _record_poison(self, url: str) -> bool:
-        """Whether an image has ended enough processes, alone, to be left out."""
-        deaths = self.segment.solo_deaths.count(_name_of(self.places[url][0]))
-        if deaths < SOLO_DEATHS:
-            return False
-        message = f"coding it ended the process {deaths} times; have a look at the file"
-        self._record({url: _failed(ErrorCode.POISON, message, True)}, are_own=True)
-        return True
+            return
+        with SoloCoder() as self.coder:
+            for url in urls:
+                self._start([url])
+                self._record_arrivals()
+        self.coder = None
 
     def _start(self, urls: Iterable[str]) -> None:
         for url in urls:
@@ -345,19 +318,12 @@ class _SegmentRun:
 
     def _make_image(self, job: _Job) -> ImageResult:
         """fetch → compress → store. Raises ImageFailed, Unavailable."""
-        pipeline, compression = self.pipeline, self.pipeline.compression
+        pipeline = self.pipeline
         timeout_seconds = min(pipeline.fetch_timeout_seconds, job.seconds_left())
         source = pipeline.sources.fetch(job.url, timeout_seconds).body
         folder = f"processed/{self.batch.request_id}"
         with pipeline.storage.create(folder) as file:
-            with self._coding_slot(job):
-                made = compress(
-                    source,
-                    file,
-                    self.batch.options,
-                    compression.limits,
-                    jpeg_optimize=compression.jpeg_optimize,
-                )
+            made = self._compress(source, file)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             bytes_out = file.tell()
@@ -369,19 +335,20 @@ class _SegmentRun:
             ImageStatus.COMPLETED, key, len(source), bytes_out, kept_original=made.kept_original
         )
 
-    @contextmanager
-    def _coding_slot(self, job: _Job) -> Iterator[None]:
-        slots, segments = self.pipeline.compression.slots, self.pipeline.database.segments
-        if not self.is_solo:
-            with slots.one():
-                yield
-            return
-        with slots.all():
-            segments.name_solo(self.segment, _name_of(job.place))
-            try:
-                yield
-            finally:
-                segments.name_solo(self.segment, None)
+    def _compress(self, source: bytes, file: BinaryIO) -> Compressed:
+        """Raises ImageFailed."""
+        compression, coder = self.pipeline.compression, self.coder
+        arguments = (source, file, self.batch.options, compression.limits)
+        with compression.slots:
+            if coder is None:
+                return compress(*arguments, jpeg_optimize=compression.jpeg_optimize)
+            for _ in range(SOLO_DEATHS):
+                file.seek(0)
+                file.truncate()
+                with suppress(CoderDied):
+                    return coder.compress(*arguments, jpeg_optimize=compression.jpeg_optimize)
+        message = f"coding it ended {SOLO_DEATHS} processes; have a look at the file"
+        raise ImageFailed(ErrorCode.POISON, message, permanent=True)
 
     # In the segment's own thread
 
@@ -460,12 +427,9 @@ def _failed(code: str, message: str, permanent: bool) -> ImageResult:
     return ImageResult(ImageStatus.FAILED, error=ImageError(code, message, permanent))
 
 
-def _name_of(place: Place) -> str:
-    return f"{place[0]}-{place[1]}"
-
-
 def _file_name(job: _Job, digest: str, extension: str) -> str:
     """`<row>-<position>-<slug of the source's name>-<12 hex of the bytes' SHA-256>.<ext>`."""
     source_name = PurePosixPath(unquote(urlsplit(job.url).path)).stem
     slug = re.sub(r"[^a-z0-9]+", "-", source_name.lower()).strip("-")[:60].strip("-") or "image"
-    return f"{_name_of(job.place)}-{slug}-{digest[:12]}.{extension}"
+    row, position = job.place
+    return f"{row}-{position}-{slug}-{digest[:12]}.{extension}"

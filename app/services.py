@@ -4,6 +4,7 @@ Build after a fork, never before: database clients and curl handles do not survi
 """
 
 import sys
+import threading
 from dataclasses import dataclass
 
 from app.addresses import AddressGuard, parse_allowed_addresses
@@ -18,7 +19,7 @@ from app.engine.threads import ThreadEngine
 from app.exports import Exports
 from app.intake import Intake
 from app.outbound import Outbound
-from app.pipeline import CodingSlots, Compression, Pipeline
+from app.pipeline import Compression, Pipeline
 from app.sources import Samples, Sources
 from app.storage import Storage
 from app.storage.local import LocalStorage
@@ -159,7 +160,7 @@ def _outbound(settings: Settings) -> Outbound:
 
 def _compression(settings: Settings) -> Compression:
     return Compression(
-        CodingSlots(settings.compress_workers),
+        threading.Semaphore(settings.compress_workers),
         Limits(settings.max_image_pixels, settings.max_image_frames),
         settings.jpeg_optimize,
     )

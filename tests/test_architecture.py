@@ -25,7 +25,7 @@ LAYERS = [
     {"errors", "models"},
     {"addresses", "catalog", "compress", "config", "database", "dispatch", "logs", "outbound"},
     {"storage", "engine", "sources"},
-    {"exports", "webhooks", "removal"},
+    {"exports", "webhooks", "removal", "solo"},
     {"pipeline", "intake"},
     {"sweeper"},
     {"services"},

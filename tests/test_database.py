@@ -171,27 +171,12 @@ def test_claims_without_results_are_counted_and_results_begin_anew(database, acc
     assert database.segments.claim(segment_id).fruitless_claims == 1
 
 
-def test_a_death_counts_only_against_the_image_that_was_coded_alone(database, accepted):
-    segment_id = f"{accepted(row(1, 'http://h/a'))}:1"
-    database.segments.name_solo(database.segments.claim(segment_id), "1-1")
-    expire_leases(database)
-
-    segment = database.segments.claim(segment_id)
-    assert segment.solo_deaths == ("1-1",)
-    database.segments.name_solo(segment, "1-1")
-    database.segments.name_solo(segment, None)
-    expire_leases(database)
-    assert database.segments.claim(segment_id).solo_deaths == ("1-1",)
-
-
 def test_a_segment_that_was_put_back_has_nobody_to_blame(database, accepted):
     segment_id = f"{accepted(row(1, 'http://h/a'))}:1"
     segment = database.segments.claim(segment_id)
-    database.segments.name_solo(segment, "1-1")
     database.segments.release(segment)
 
-    segment = database.segments.claim(segment_id)
-    assert (segment.fruitless_claims, segment.solo_deaths) == (1, ())
+    assert database.segments.claim(segment_id).fruitless_claims == 1
 
 
 def test_counts_are_set_not_added(database, accepted):

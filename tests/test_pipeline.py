@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 
 from app import pipeline as pipeline_module
 from app import services as services_module
+from app import solo
 from app.errors import ImageFailed, StorageUnavailable
 from app.intake import Upload
 from app.models import BatchOptions, BatchStatus, Counts, ImageStatus
@@ -31,6 +33,7 @@ class Origin:
         self.gate = threading.Event()
         self.gate.set()
         self.faults = {}
+        self.pictures = {}
         self._pictures = [picture(shade) for shade in range(7)]
 
     def fetch(self, url, timeout_seconds):
@@ -39,7 +42,8 @@ class Origin:
         fault = self.faults.get(url)
         if fault and (error := fault(self.fetched[url])):
             raise error
-        return Fetched(self._pictures[hash(url) % 7], url, None, None)
+        body = self.pictures.get(url) or self._pictures[hash(url) % 7]
+        return Fetched(body, url, None, None)
 
 
 @pytest.fixture
@@ -209,6 +213,41 @@ def test_two_services_share_one_request_and_make_no_image_twice(begin, origin, w
 
     assert first.database.segments.sum_counts(request_id).completed == 1500
     assert set(origin.fetched.values()) == {1}
+
+
+KILLER_CODER = """
+import os, signal, sys
+from app import solo
+sys.argv = ["app.solo", sys.argv[1]]
+compress = solo.compress
+def kill_or_compress(source, *arguments, **options):
+    if b"KILLER" in source:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return compress(source, *arguments, **options)
+solo.compress = kill_or_compress
+solo.main()
+"""
+
+
+def test_an_image_that_ends_its_coder_is_poison_and_the_others_are_done(
+    begin, origin, wait_for, monkeypatch
+):
+    monkeypatch.setattr(solo, "COMMAND", (sys.executable, "-c", KILLER_CODER))
+    monkeypatch.setattr(pipeline_module, "FRUITLESS_CLAIMS", 0)
+    killer = urls(5)[2]
+    origin.pictures = {killer: picture(1) + b"KILLER"}
+    services = begin()
+
+    request_id = upload(services, [urls(5)])
+    wait_for(lambda: ended(services, request_id))
+
+    (slot,), _ = services.database.products.page(
+        request_id, after=(0, 0), limit=9, status=ImageStatus.FAILED
+    )
+    assert slot.image.url == killer
+    assert slot.image.result.error.code == "poison"
+    assert "ended 3 processes" in slot.image.result.error.message
+    assert services.database.segments.sum_counts(request_id).completed == 4
 
 
 def test_a_vanished_upload_fails_the_request_and_says_so(begin, settings, origin, wait_for):

@@ -163,5 +163,4 @@ def segment_of(document: Mapping[str, Any]) -> Segment:
         document["last_row"],
         document["token"],
         document["fruitless_claims"],
-        tuple(document["solo_deaths"]),
     )

@@ -40,8 +40,6 @@ class Segments:
                 "token": 0,
                 "counts": NO_COUNTS,
                 "fruitless_claims": 0,
-                "solo": None,
-                "solo_deaths": [],
             }
             for first_row, last_row in runs
         ]
@@ -60,11 +58,7 @@ class Segments:
         return self._segments.find_one(unfinished, {"_id": 1}) is None
 
     def claim(self, segment_id: str) -> Segment | None:
-        """The segment under a new token, or None when another holds it or it is done.
-
-        An image named as `solo` is what the last claimant was coding, alone, when it died.
-        """
-        died_alone = {"$cond": [{"$eq": ["$solo", None]}, [], ["$solo"]]}
+        """The segment under a new token, or None when another holds it or it is done."""
         document = self._segments.find_one_and_update(
             {"_id": segment_id, "$or": _CLAIMABLE},
             [
@@ -75,8 +69,6 @@ class Segments:
                         "lease_expires_at": lease(),
                         "claimant": claimant(),
                         "fruitless_claims": {"$add": ["$fruitless_claims", 1]},
-                        "solo_deaths": {"$concatArrays": ["$solo_deaths", died_alone]},
-                        "solo": None,
                     }
                 }
             ],
@@ -93,10 +85,6 @@ class Segments:
         fields = {"lease_expires_at": lease(), "counts": asdict(counts), "fruitless_claims": 0}
         self._update(segment, fields)
 
-    def name_solo(self, segment: Segment, place: str | None) -> None:
-        """Says which image is coded alone now, should it end the process. Raises LostClaim."""
-        self._update(segment, {"solo": place})
-
     def finish(self, segment: Segment, counts: Counts) -> None:
         """Raises LostClaim."""
         self._update(segment, {"state": "done", "counts": asdict(counts), "claimant": None})
@@ -105,7 +93,7 @@ class Segments:
         """Puts a segment back for anybody to go on with; a no-op when it was taken over."""
         self._segments.update_one(
             {"_id": segment.id, "token": segment.token, "state": "claimed"},
-            {"$set": {"state": "waiting", "claimant": None, "solo": None, "fruitless_claims": 0}},
+            {"$set": {"state": "waiting", "claimant": None, "fruitless_claims": 0}},
         )
 
     def _update(self, segment: Segment, fields: dict[str, Any]) -> None:

@@ -7,25 +7,48 @@ from dataclasses import dataclass
 
 REPEATED = "repeated"
 """The product name of rows whose URL stands in an earlier row too."""
+KILLER = "killer"
+"""The product name of rows whose image ends the process that codes it, where that is arranged."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """`file` is the CSV; `images` counts its slots, `failures` those that must fail (404)."""
+    """`file` is the CSV, `images` counts its slots, `errors` says how many fail with which code."""
 
     file: bytes
     images: int
-    failures: int
+    errors: dict[str, int]
 
 
-def catalogue_of(origin, images, *, delay_ms=0, others=()):
-    """So many different images, a row each; then a few repeated, one missing, and `others`."""
+@dataclass(frozen=True)
+class Run:
+    """A catalogue, and the `normalised` rows of its output when nothing is killed."""
+
+    catalogue: Catalogue
+    rows: list[dict[str, str]]
+
+    def with_killers(self):
+        """The same where killers kill."""
+        rows = [_poisoned(row) if row["Product Name"] == KILLER else row for row in self.rows]
+        killers = sum(row["Product Name"] == KILLER for row in rows)
+        errors = self.catalogue.errors | {"poison": killers}
+        return Run(Catalogue(self.catalogue.file, self.catalogue.images, errors), rows)
+
+
+def _poisoned(row):
+    return row | {"Output Image Urls": "", "Status": "failed", "Error": "poison"}
+
+
+def catalogue_of(origin, images, *, delay_ms=0, killers=0):
+    """So many different images, a row each, killers half-way; then a few repeated, one missing."""
     urls = [origin.image(number, delay_ms) for number in range(images)]
     rows = [(f"product {number}", url) for number, url in enumerate(urls)]
+    rows[images // 2 : images // 2] = [
+        (KILLER, origin.killer(images + number)) for number in range(killers)
+    ]
     rows += [(REPEATED, url) for url in urls[:: max(1, images // 10)]]
     rows += [("missing", f"{origin.url}/missing.jpg")]
-    rows += [(f"other {number}", url) for number, url in enumerate(others)]
-    return Catalogue(_csv(rows), len(rows), 1)
+    return Catalogue(_csv(rows), len(rows), {"http_404": 1})
 
 
 def _csv(rows):
@@ -45,6 +68,7 @@ def normalised(output, request_id):
     rows = list(csv.DictReader(io.StringIO(text)))
     repeated = {row["Input Image Urls"] for row in rows if row["Product Name"] == REPEATED}
     for row in rows:
+        row["Error"] = re.sub(r"^1: poison .*", "poison", row["Error"])
         if row["Input Image Urls"] in repeated:
             row["Output Image Urls"] = re.sub(r"/\d+-\d+-", "/", row["Output Image Urls"])
     return rows

@@ -1,17 +1,16 @@
 """The trials in a short form, within seconds each; `CHAOS=long` runs them in full and keeps their
 figures in docs/reliability.json."""
 
-import os
 import time
 
 import pytest
 
 from tests.chaos import figures
-from tests.chaos.catalogue import catalogue_of, normalised
+from tests.chaos.catalogue import Run, catalogue_of, normalised
 from tests.chaos.origin_client import OriginProcess
+from tests.chaos.scale import IS_LONG
 from tests.chaos.world import World, copy_checkout
 
-IS_LONG = os.environ.get("CHAOS") == "long"
 _LONG_SECONDS = 1800
 _HAS_FAILED = pytest.StashKey[bool]()
 
@@ -21,11 +20,6 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "/chaos/" in item.path.as_posix():
                 item.add_marker(pytest.mark.timeout(_LONG_SECONDS))
-
-
-@pytest.fixture(scope="session")
-def is_long():
-    return IS_LONG
 
 
 @pytest.fixture(scope="session")
@@ -41,20 +35,20 @@ def origin_process():
 
 @pytest.fixture(scope="session")
 def run_of(checkout, origin_process):
-    """A function from a number of images (and a pace) to a catalogue and the output of a run of it
-    without kills; each is run once."""
+    """A function from what `catalogue_of` takes to its `Run`; each is run once."""
     runs = {}
 
-    def run(images, delay_ms=0):
-        if (images, delay_ms) not in runs:
-            catalogue = catalogue_of(origin_process, images, delay_ms=delay_ms)
+    def run(images, delay_ms=0, killers=0):
+        key = images, delay_ms, killers
+        if key not in runs:
+            catalogue = catalogue_of(origin_process, images, delay_ms=delay_ms, killers=killers)
             with World(checkout, origin_process) as world:
                 world.start().wait_until_ready()
                 request_id = world.upload(catalogue.file)
                 world.wait_for_end(request_id)
                 output = world.get(f"/download/{request_id}").content
-            runs[images, delay_ms] = catalogue, normalised(output, request_id)
-        return runs[images, delay_ms]
+            runs[key] = Run(catalogue, normalised(output, request_id))
+        return runs[key]
 
     return run
 

@@ -24,7 +24,7 @@ def record(point, docs=DOCS, **counts):
     }
     path.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
     page = docs / "reliability.md"
-    if page.exists():
+    if page.exists() and BEGIN in page.read_text():
         page.write_text(with_table(page.read_text(), figures))
 
 
@@ -32,7 +32,8 @@ def with_table(text, figures):
     """A page with the table between its markers, in the place of what stood there."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
-    assert begin and end, f"docs/reliability.md lacks {BEGIN} and {END}"
+    assert begin, f"docs/reliability.md lacks {BEGIN}"
+    assert end, f"docs/reliability.md lacks {END}"
     return f"{before}{BEGIN}\n{table(figures)}\n{END}{after}"
 
 

@@ -21,25 +21,24 @@ _TERMINAL = {"completed", "failed"}
 _AGE_SECONDS = 3600
 
 
-def judge(world, request_ids, catalogue, baseline, *, hook=None):
-    """Every request has ended as the baseline did, and nothing else is left anywhere.
+def judge(world, runs, *, hook=None):
+    """Every request has ended as its run without kills did, and nothing else is left anywhere.
 
-    `catalogue` is what each of them uploaded, `baseline` the rows of an output without kills,
-    `hook` where their webhooks went.
+    `runs` is from request id to `Run`; `hook` is where the webhooks of them all went.
     """
     client, database = world.database()
     with client:
         age(world, database)
-        wait_for(lambda: _is_tidy(database, request_ids), "the sweeper to tidy up")
+        wait_for(lambda: _is_tidy(database, runs), "the sweeper to tidy up")
         verdict = Verdict()
-        for request_id in request_ids:
-            _judge_status(verdict, world, request_id, catalogue)
-            _judge_documents(verdict, database, request_id, catalogue)
+        for request_id, run in runs.items():
+            _judge_status(verdict, world, request_id, run.catalogue)
+            _judge_documents(verdict, database, request_id, run.catalogue)
             _judge_files(verdict, world, database, request_id)
-            _judge_output(verdict, world, request_id, baseline)
+            _judge_output(verdict, world, request_id, run.rows)
             if hook:
                 _judge_webhook(verdict, world, database, request_id, hook)
-        _judge_strangers(verdict, world, database, set(request_ids))
+        _judge_strangers(verdict, world, database, set(runs))
     for life in world.lives:
         verdict.holds("Traceback" not in life.log(), f"{life.log_path.name} has a traceback")
     assert not verdict.faults, "\n".join(verdict.faults[:40])
@@ -89,9 +88,9 @@ def _judge_status(verdict, world, request_id, catalogue):
     status = world.status(request_id)
     progress = status["progress"]
     seen = (status["status"], progress["total"], progress["completed"], progress["failed"])
-    good = catalogue.images - catalogue.failures
+    failures = sum(catalogue.errors.values())
     verdict.holds(
-        seen == ("completed", catalogue.images, good, catalogue.failures),
+        seen == ("completed", catalogue.images, catalogue.images - failures, failures),
         f"{request_id}: status, total, completed, failed are {seen}",
     )
 
@@ -106,9 +105,9 @@ def _judge_documents(verdict, database, request_id, catalogue):
     verdict.counts["lost"] += max(0, missing)
     verdict.none("lost", [image["url"] for image in images if image["status"] not in _TERMINAL])
     verdict.none("doubled", [row for row, times in rows.items() if times > 1])
-    codes = [image["error"]["code"] for image in images if image.get("error")]
-    verdict.none("poisoned", [code for code in codes if code == "poison"])
-    verdict.holds(codes.count("http_404") == len(codes), f"{request_id}: errors {Counter(codes)}")
+    codes = Counter(image["error"]["code"] for image in images if image.get("error"))
+    verdict.counts["poisoned"] += codes["poison"]
+    verdict.holds(codes == catalogue.errors, f"{request_id}: errors {dict(codes)}")
     states = Counter(s["state"] for s in database["segments"].find({"request_id": request_id}))
     verdict.holds(set(states) == {"done"}, f"{request_id}: segments are {states}")
 
@@ -149,14 +148,14 @@ def _is_whole(path, size):
     return hashlib.sha256(body).hexdigest()[:12] == digest and size in (None, len(body))
 
 
-def _judge_output(verdict, world, request_id, baseline):
+def _judge_output(verdict, world, request_id, expected):
     output = world.get(f"/download/{request_id}")
     verdict.holds(output.status_code == 200, f"{request_id}: download is {output.status_code}")
     rows = normalised(output.content, request_id)
     others = [
-        (mine, theirs) for mine, theirs in zip(rows, baseline, strict=False) if mine != theirs
+        (mine, theirs) for mine, theirs in zip(rows, expected, strict=False) if mine != theirs
     ]
-    verdict.holds(len(rows) == len(baseline), f"{request_id}: {len(rows)} rows in the output")
+    verdict.holds(len(rows) == len(expected), f"{request_id}: {len(rows)} rows in the output")
     verdict.holds(not others, f"{request_id}: the output differs: {others[:3]}")
 
 

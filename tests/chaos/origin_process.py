@@ -1,4 +1,4 @@
-"""An origin and a webhook receiver in a process of their own: `python -m tests.chaos.origin_process`.
+"""An origin and a webhook receiver: `python -m tests.chaos.origin_process`.
 
 Prints its port, and ends when its standard input closes. Everything is chosen by the path, so that
 trials that share it need not agree on anything but names:
@@ -6,7 +6,7 @@ trials that share it need not agree on anything but names:
     GET  /image/<number>.jpg?delay_ms=20   a small photograph, another for every number
     GET  /killer/<number>.jpg              the same, with `KILLER` in a comment
     GET  /gate/<name>/<number>.jpg         the same, once `PUT /gate/<name>` has been called
-    PUT  /hook/<name>                      a JSON list: the statuses that the next posts are answered
+    PUT  /hook/<name>                      a JSON list: the statuses that the next posts get
     POST /hook/<name>                      a webhook; 200 when the list has run out
     GET  /hook/<name>                      all that was posted there
     GET  /counts                           how often each image was asked for

@@ -7,21 +7,22 @@ import pytest
 import requests
 
 from tests.chaos.judge import judge
+from tests.chaos.scale import IS_LONG, SEED
 from tests.chaos.world import wait_for
 
-SEED = 20260131
 STOP_SECONDS = 25
 GRACE_SECONDS = 0.01
+AT_ONCE_SECONDS = 3
 
 
 @pytest.mark.parametrize("from_when", ["from its start", "from when it was ready"])
-def test_killed_at_random_moments_it_does_every_image_once(world, run_of, is_long, keep, from_when):
-    kills, images, delay_ms, longest = (50, 500, 250, 2.0) if is_long else (4, 60, 100, 1.0)
-    catalogue, baseline = run_of(images, delay_ms)
+def test_killed_at_random_moments_it_does_every_image_once(world, run_of, keep, from_when):
+    kills, images, delay_ms, longest = (50, 500, 250, 2.0) if IS_LONG else (4, 60, 100, 1.0)
+    run = run_of(images, delay_ms)
     lives = random.Random(f"{SEED} {from_when}")
     world.settings["PER_HOST_CONNECTIONS"] = 4  # so slow that every kill meets work
     world.start().wait_until_ready()
-    request_id = world.upload(catalogue.file, world.name)
+    request_id = world.upload(run.catalogue.file, world.name)
 
     seen = []
     for _ in range(kills):
@@ -37,17 +38,17 @@ def test_killed_at_random_moments_it_does_every_image_once(world, run_of, is_lon
     seen.append(world.done(request_id))
     world.wait_for_end(request_id)
 
-    print(f"seed {SEED}, images done at the starts {seen}")
-    counts = judge(world, [request_id], catalogue, baseline, hook=world.name)
+    world.note(f"seed {SEED}, images done at the starts {seen}")
+    counts = judge(world, {request_id: run}, hook=world.name)
     keep(f"1 kill -9 at random moments {from_when}", runs=1, kills=kills, seed=SEED, **counts)
 
 
-def test_lives_too_short_for_a_segment_still_get_everything_done(world, run_of, is_long, keep):
-    images, most_lives = (500, 200) if is_long else (120, 30)
-    catalogue, baseline = run_of(images)
+def test_lives_too_short_for_a_segment_still_get_everything_done(world, run_of, keep):
+    images, most_lives = (500, 200) if IS_LONG else (120, 30)
+    run = run_of(images)
     world.settings["COMPRESS_WORKERS"] = 1
     world.start().wait_until_ready()
-    request_id = world.upload(catalogue.file, world.name)
+    request_id = world.upload(run.catalogue.file, world.name)
 
     kills = 0
     while not world.has_ended(request_id):
@@ -56,18 +57,18 @@ def test_lives_too_short_for_a_segment_still_get_everything_done(world, run_of, 
         assert kills < most_lives, f"{world.done(request_id)} images after {kills} lives"
         world.start().wait_until_ready()
 
-    counts = judge(world, [request_id], catalogue, baseline, hook=world.name)
+    counts = judge(world, {request_id: run}, hook=world.name)
     keep("1 lives of a quarter second after each start", runs=1, kills=kills, **counts)
 
 
-def test_killed_as_soon_as_it_has_said_202_it_completes_the_request(world, run_of, is_long, keep):
-    rounds = 100 if is_long else 5
-    catalogue, baseline = run_of(6)
+def test_killed_as_soon_as_it_has_said_202_it_completes_the_request(world, run_of, keep):
+    rounds = 100 if IS_LONG else 5
+    run = run_of(6)
 
     request_ids, latest = [], 0.0
     for _ in range(rounds):
         world.start().wait_until_ready()
-        request_ids.append(world.upload(catalogue.file, world.name))
+        request_ids.append(world.upload(run.catalogue.file, world.name))
         answered_at = time.monotonic()
         world.life.process.kill()
         latest = max(latest, time.monotonic() - answered_at)
@@ -77,7 +78,7 @@ def test_killed_as_soon_as_it_has_said_202_it_completes_the_request(world, run_o
         world.wait_for_end(request_id)
 
     assert latest < GRACE_SECONDS
-    counts = judge(world, request_ids, catalogue, baseline, hook=world.name)
+    counts = judge(world, dict.fromkeys(request_ids, run), hook=world.name)
     keep(
         "3 kill -9 within 10 ms of the 202",
         runs=rounds,
@@ -88,15 +89,13 @@ def test_killed_as_soon_as_it_has_said_202_it_completes_the_request(world, run_o
     )
 
 
-def test_told_to_stop_it_exits_0_in_time_and_the_next_start_goes_on_at_once(
-    world, run_of, is_long, keep
-):
-    stops, images, delay_ms = (20, 500, 150) if is_long else (2, 60, 100)
-    catalogue, baseline = run_of(images, delay_ms)
+def test_told_to_stop_it_exits_0_in_time_and_the_next_start_goes_on_at_once(world, run_of, keep):
+    stops, images, delay_ms = (20, 500, 150) if IS_LONG else (2, 60, 100)
+    run = run_of(images, delay_ms)
     moments = random.Random(SEED)
     world.settings["PER_HOST_CONNECTIONS"] = 4
     world.start().wait_until_ready()
-    request_id = world.upload(catalogue.file, world.name)
+    request_id = world.upload(run.catalogue.file, world.name)
 
     stop_seconds, idle_seconds = [], []
     for _ in range(stops):
@@ -114,7 +113,8 @@ def test_told_to_stop_it_exits_0_in_time_and_the_next_start_goes_on_at_once(
         idle_seconds.append(time.monotonic() - ready_at)
     world.wait_for_end(request_id)
 
-    counts = judge(world, [request_id], catalogue, baseline, hook=world.name)
+    assert max(idle_seconds) < AT_ONCE_SECONDS
+    counts = judge(world, {request_id: run}, hook=world.name)
     keep(
         "7 SIGTERM in the middle",
         runs=stops,

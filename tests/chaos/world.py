@@ -52,6 +52,7 @@ class World:
         self.settings = settings
         self.port = free_port()
         self.lives = []
+        self.notes = []
         self._session = requests.Session()
         self._session.trust_env = False
 
@@ -139,14 +140,15 @@ class World:
 
     # As a client of the service
 
-    def post_upload(self, catalogue, hook=None, timeout_seconds=30, life=None):
-        """The reply, whatever it is."""
-        data = {"webhook_url": self.origin.hook(hook)} if hook else {}
+    def post_upload(self, catalogue, hook=None, **fields):
+        """The reply, whatever it is; its webhook goes to a hook of the origin."""
+        if hook:
+            fields["webhook_url"] = self.origin.hook(hook)
         return requests.post(
-            f"{(life or self.life).url}/upload",
+            f"{self.life.url}/upload",
             files={"file": ("catalog.csv", catalogue)},
-            data=data,
-            timeout=timeout_seconds,
+            data=fields,
+            timeout=PATIENCE_SECONDS,
         )
 
     def upload(self, catalogue, hook=None):
@@ -179,7 +181,12 @@ class World:
     def wait_for_end(self, request_id, seconds=PATIENCE_SECONDS):
         wait_for(lambda: self.has_ended(request_id), f"the end of {request_id}", seconds)
 
+    def note(self, text):
+        """Keeps what is worth knowing when the trial fails."""
+        self.notes.append(text)
+
     def print_logs(self):
+        sys.stdout.write("\n".join([*self.notes, ""]))
         for life in self.lives[-_SHOWN_LIVES:]:
             lines = life.log().splitlines()[-_SHOWN_LINES:]
             sys.stdout.write("\n".join([f"--- {life.log_path.name}", *lines, ""]))

@@ -3,6 +3,7 @@
 `CHAOS_PLAN` is a JSON object, all of it optional:
 
     die_at, die_on     the name of a step, and which time round the process ends at it (1)
+    kill_mongod_at     the name of a step, at which the private server is killed once (-9)
     commit_unheard     the commit of an upload is applied, and its acknowledgement lost, once
     lease_seconds      instead of 15, and renewed at a third of it
     webhook_waits      instead of the schedule's
@@ -72,20 +73,21 @@ AFTER_THE_COMMIT = [
 
 
 class Steps:
-    """Ends the process at one step."""
+    """Does something at one step, once."""
 
-    def __init__(self, die_at, die_on):
-        self._die_at = die_at
-        self._left = die_on
+    def __init__(self, awaited, times_round, act):
+        self._awaited = awaited
+        self._left = times_round
+        self._act = act
         self._lock = threading.Lock()
 
     def reached(self, step):
-        if step != self._die_at:
+        if step != self._awaited:
             return
         with self._lock:
             self._left -= 1
             if self._left == 0:
-                os._exit(EXIT_CODE)
+                self._act()
 
     def after(self, owner, name, step, when=lambda _result, *_arguments: True):
         """Has a function reach a step whenever it returns, `when` that counts."""
@@ -152,6 +154,20 @@ def _path(descriptor):
     return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 
+def die():
+    os._exit(EXIT_CODE)
+
+
+def kill_mongod():
+    """The one that this process has started."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                name, _, rest = (entry / "stat").read_text().rpartition(")")
+                if name.endswith("(mongod") and int(rest.split()[1]) == os.getpid():
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+
 def lose_the_acknowledgement_of_a_commit():
     commit = Batches.commit
     lost = threading.Event()
@@ -194,9 +210,10 @@ def wrap_workers_too():
 
 def main():
     plan = json.loads(os.environ["CHAOS_PLAN"])
-    if plan.get("die_at"):
-        assert plan["die_at"] in BEFORE_THE_COMMIT + AFTER_THE_COMMIT
-        Steps(plan["die_at"], plan.get("die_on", 1)).watch()
+    for name, act in (("die_at", die), ("kill_mongod_at", kill_mongod)):
+        if plan.get(name):
+            assert plan[name] in BEFORE_THE_COMMIT + AFTER_THE_COMMIT
+            Steps(plan[name], plan.get("die_on", 1), act).watch()
     if plan.get("commit_unheard"):
         lose_the_acknowledgement_of_a_commit()
     if "lease_seconds" in plan:
