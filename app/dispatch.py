@@ -9,7 +9,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -37,12 +37,14 @@ class Dispatcher:
 
     def __init__(self, name: str, *, threads: int, per_lane: int):
         self._threads = threads
+        self._per_group = threads - threads // 8  # the rest is there for whoever comes next
         self._per_lane = per_lane
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._lock = threading.Lock()
         self._groups: OrderedDict[str, _Group] = OrderedDict()
         self._busy_threads = 0
-        self._busy_at: dict[str, int] = {}
+        self._busy_in_lane: Counter[str] = Counter()
+        self._busy_of_group: Counter[str] = Counter()
         self._later = _Timer(self._enqueue)
 
     def submit(self, group: str, lane: str, work: Work) -> None:
@@ -65,14 +67,17 @@ class Dispatcher:
     def _start_what_fits(self) -> None:
         while self._busy_threads < self._threads and (call := self._take_next()):
             self._busy_threads += 1
-            self._busy_at[call.lane] = self._busy_at.get(call.lane, 0) + 1
+            self._busy_in_lane[call.lane] += 1
+            self._busy_of_group[call.group] += 1
             self._pool.submit(self._run, call)
 
     def _take_next(self) -> _Call | None:
         """The next call of the first group in the rotation that has a lane with room."""
         for name, group in self._groups.items():
+            if self._busy_of_group[name] >= self._per_group:
+                continue
             for lane, calls in group.waiting.items():
-                if self._busy_at.get(lane, 0) < self._per_lane:
+                if self._busy_in_lane[lane] < self._per_lane:
                     call = calls.popleft()
                     self._move_back(name, group, lane)
                     return call
@@ -92,17 +97,23 @@ class Dispatcher:
         try:
             again_after_seconds = call.work()
         finally:
-            self._free(call.lane)
+            self._free(call)
         if again_after_seconds is not None:
             self._later.call(again_after_seconds, call)
 
-    def _free(self, lane: str) -> None:
+    def _free(self, call: _Call) -> None:
         with self._lock:
             self._busy_threads -= 1
-            self._busy_at[lane] -= 1
-            if not self._busy_at[lane]:
-                del self._busy_at[lane]
+            _decrease(self._busy_in_lane, call.lane)
+            _decrease(self._busy_of_group, call.group)
             self._start_what_fits()
+
+
+def _decrease(counter: "Counter[str]", name: str) -> None:
+    """Forgets what comes to nothing: there are as many names as hosts and requests."""
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
 
 
 class _Timer:

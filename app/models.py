@@ -178,7 +178,10 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """The event that tells of a batch's end; id and body are the same on every try."""
+    """The event that tells of a batch's end; id and body are the same on every try.
+
+    `claim` rises with every try and every redelivery, so that a late record is told from the last.
+    """
 
     request_id: str
     url: str
@@ -188,6 +191,7 @@ class Webhook:
     attempts: int = 0
     next_attempt_at: datetime | None = None
     last_status: int | None = None
+    claim: int = 0
 
     @property
     def host(self) -> str:

@@ -18,8 +18,9 @@ from app.engine.processes import ProcessEngine
 from app.engine.threads import ThreadEngine
 from app.exports import Exports
 from app.intake import Intake
+from app.making import ImageMaker
 from app.outbound import Outbound
-from app.pipeline import Compression, Pipeline
+from app.pipeline import Pipeline
 from app.sources import Samples, Sources
 from app.storage import Storage
 from app.storage.local import LocalStorage
@@ -88,10 +89,8 @@ def build(settings: Settings) -> Services:
         database=database,
         storage=storage,
         exports=exports,
-        sources=Sources(samples, outbound),
-        compression=_compression(settings),
         dispatcher=dispatcher,
-        fetch_timeout_seconds=settings.fetch_timeout_seconds,
+        maker=_maker(settings, storage, Sources(samples, outbound)),
         submit=lambda segment_id: engine.submit(segment_id),
         deliver_webhooks=deliverer.deliver_due,
     )
@@ -158,11 +157,14 @@ def _outbound(settings: Settings) -> Outbound:
     )
 
 
-def _compression(settings: Settings) -> Compression:
-    return Compression(
-        threading.Semaphore(settings.compress_workers),
-        Limits(settings.max_image_pixels, settings.max_image_frames),
-        settings.jpeg_optimize,
+def _maker(settings: Settings, storage: Storage, sources: Sources) -> ImageMaker:
+    return ImageMaker(
+        storage=storage,
+        sources=sources,
+        coding_slots=threading.Semaphore(settings.compress_workers),
+        limits=Limits(settings.max_image_pixels, settings.max_image_frames),
+        jpeg_optimize=settings.jpeg_optimize,
+        fetch_timeout_seconds=settings.fetch_timeout_seconds,
     )
 
 

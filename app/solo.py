@@ -9,9 +9,13 @@ Files go over as descriptors, the rest pickled, on a socket that only the two of
 
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -32,9 +36,14 @@ class CoderDied(PressroomError):
 
 
 class SoloCoder:
-    """A coder process, started when first needed and again after a death; for one thread."""
+    """A coder process, started when first needed and again after a death; for one image at a time.
+
+    Leaving the context ends it, also in the middle of an image.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
 
@@ -47,7 +56,9 @@ class SoloCoder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._end()
+        with self._lock:
+            self._is_closed = True
+            self._end()
 
     def compress(
         self,
@@ -59,22 +70,27 @@ class SoloCoder:
         jpeg_optimize: bool,
     ) -> Compressed:
         """As `app.compress.compress`; raises CoderDied besides."""
-        channel = self._channel or self._begin()
+        with self._lock:
+            channel = self._channel or self._begin()
         with os.fdopen(os.memfd_create("source"), "w+b") as sent:
             sent.write(source)
             sent.flush()
-            message = pickle.dumps((options, limits, jpeg_optimize))
+            short = replace(options, image_columns=(), base_url=None)
+            message = pickle.dumps((short, limits, jpeg_optimize))
             try:
                 socket.send_fds(channel, [message], [sent.fileno(), target.fileno()])
                 answer = channel.recv(_MESSAGE_BYTES)
             except OSError:
                 answer = b""
         if not answer:
-            self._end()
+            with self._lock:
+                self._end()
             raise CoderDied("the process that coded it died")
         return _result_of(answer)
 
     def _begin(self) -> socket.socket:
+        if self._is_closed:
+            raise CoderDied("the coder is not needed any more")
         self._channel, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self._channel.settimeout(CODING_SECONDS)
         with theirs:
@@ -105,12 +121,14 @@ def _result_of(answer: bytes) -> Compressed:
 
 def main() -> None:
     """The coder: answers each message, until whoever started it closes the socket or is gone."""
-    with socket.socket(fileno=int(sys.argv[1])) as channel:
+    with socket.socket(fileno=int(sys.argv[1])) as channel, suppress(OSError):
         while True:
             message, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, 2)
             if not message:
                 return
+            signal.alarm(CODING_SECONDS)  # ends a coder that loops, though nobody is left to do so
             channel.send(pickle.dumps(_answer(message, *descriptors)))
+            signal.alarm(0)
 
 
 def _answer(message: bytes, source: int, target: int) -> object:

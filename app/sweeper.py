@@ -56,12 +56,27 @@ class Sweeper:
         self._database.batches.free_dead_finishes()
         self._deliver_webhooks()
         for request_id in self._database.batches.claim_abandoned():
-            remove(request_id, self._database, self._storage)
+            self._each(request_id, self._remove)
         for request_id in self._database.batches.find_untidy():
-            remove_orphans(request_id, self._database, self._storage)
+            self._each(request_id, self._remove_orphans)
         self._storage.check_room()
         for request_id in self._database.batches.find_processing():
-            self._pipeline.go_on(request_id)
+            self._each(request_id, self._pipeline.go_on)
+
+    def _each(self, request_id: str, act: Callable[[str], None]) -> None:
+        """One request that goes wrong must not keep the others waiting."""
+        try:
+            act(request_id)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("sweep failed", request_id=request_id)
+
+    def _remove(self, request_id: str) -> None:
+        remove(request_id, self._database, self._storage)
+
+    def _remove_orphans(self, request_id: str) -> None:
+        remove_orphans(request_id, self._database, self._storage)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -26,6 +26,8 @@ LAYERS = [
     {"addresses", "catalog", "compress", "config", "database", "dispatch", "logs", "outbound"},
     {"storage", "engine", "sources"},
     {"exports", "webhooks", "removal", "solo"},
+    {"making"},
+    {"segment_run"},
     {"pipeline", "intake"},
     {"sweeper"},
     {"services"},

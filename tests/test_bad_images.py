@@ -7,7 +7,7 @@ import socket
 import pytest
 from PIL import Image
 
-from app import pipeline
+from app import making
 from app.config import Settings
 
 
@@ -81,7 +81,7 @@ def bad_urls(origin, jpeg):
 def test_each_bad_image_fails_with_its_code_and_every_other_is_done(
     client, upload, origin, jpeg, bad_urls, wait_for, monkeypatch
 ):
-    monkeypatch.setattr(pipeline, "WAITS_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(making, "WAITS_SECONDS", (0.01, 0.01))
     good = [f"/good-{number}.jpg" for number in range(len(bad_urls))]
     for path in good:
         origin.serve(path, jpeg)

@@ -76,6 +76,25 @@ def test_a_small_group_does_not_wait_behind_a_large_one(make_dispatcher):
     assert "small" in order[:2]
 
 
+def test_one_group_leaves_threads_for_whoever_comes_next(make_dispatcher):
+    dispatcher = make_dispatcher(threads=8, per_lane=8)
+    release, running, small_done = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    def slow():
+        running.release()
+        release.wait(PATIENCE_SECONDS)
+
+    for number in range(20):
+        dispatcher.submit("large", f"slow{number % 3}", slow)
+    for _ in range(7):
+        assert running.acquire(timeout=PATIENCE_SECONDS)
+    dispatcher.submit("small", "fast", small_done.set)
+
+    assert small_done.wait(PATIENCE_SECONDS)
+    assert not running.acquire(blocking=False)
+    release.set()
+
+
 def test_work_that_asks_for_it_runs_again_later(make_dispatcher):
     dispatcher = make_dispatcher(threads=1, per_lane=1)
     answers, done = [0.05, 0.01, None], threading.Event()

@@ -5,14 +5,14 @@ import io
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from app import pipeline as pipeline_module
+from app import making, segment_run, solo
 from app import services as services_module
-from app import solo
 from app.errors import ImageFailed, StorageUnavailable
 from app.intake import Upload
 from app.models import BatchOptions, BatchStatus, Counts, ImageStatus
@@ -58,7 +58,7 @@ def begin(settings, origin):
 
     def start():
         services = services_module.build(settings)
-        services.pipeline.sources = origin
+        services.pipeline.maker = replace(services.pipeline.maker, sources=origin)
         services.start()
         running.append(services)
         return services
@@ -121,7 +121,7 @@ def test_a_url_that_repeats_across_segments_is_fetched_once(begin, settings, ori
 def test_a_transient_failure_is_tried_again_and_a_permanent_one_is_not(
     begin, origin, wait_for, monkeypatch
 ):
-    monkeypatch.setattr(pipeline_module, "WAITS_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(making, "WAITS_SECONDS", (0.01, 0.01))
     flapping, dead, gone = urls(3)
     origin.faults = {
         flapping: lambda n: n < 3 and ImageFailed("http_503", "Busy", permanent=False),
@@ -179,7 +179,6 @@ def test_a_disk_that_is_full_fails_no_image_and_work_goes_on_once_there_is_room(
         refused.set()
         raise StorageUnavailable("no space left")
 
-    monkeypatch.setattr(services.storage, "put", refuse)
     monkeypatch.setattr(
         services.storage, "put", lambda key, file: (put if "uploads" in key else refuse)(key, file)
     )
@@ -233,7 +232,7 @@ def test_an_image_that_ends_its_coder_is_poison_and_the_others_are_done(
     begin, origin, wait_for, monkeypatch
 ):
     monkeypatch.setattr(solo, "COMMAND", (sys.executable, "-c", KILLER_CODER))
-    monkeypatch.setattr(pipeline_module, "FRUITLESS_CLAIMS", 0)
+    monkeypatch.setattr(segment_run, "FRUITLESS_CLAIMS", 0)
     killer = urls(5)[2]
     origin.pictures = {killer: picture(1) + b"KILLER"}
     services = begin()
@@ -261,6 +260,48 @@ def test_a_vanished_upload_fails_the_request_and_says_so(begin, settings, origin
 
     assert batch.status is BatchStatus.FAILED
     assert "uploads/" in batch.error
+
+
+def test_an_unforeseen_fault_at_the_end_fails_that_request_alone(
+    begin, origin, wait_for, monkeypatch
+):
+    services = begin()
+    broken, write = [], services.exports.output_csv
+
+    def write_or_break(batch):
+        if batch.request_id in broken:
+            raise RuntimeError("a bug")
+        return write(batch)
+
+    monkeypatch.setattr(services.exports, "output_csv", write_or_break)
+    origin.gate.clear()
+    broken.append(upload(services, [urls(1)]))
+    sound = upload(services, [urls(2)])
+    origin.gate.set()
+
+    failed = wait_for(lambda: ended(services, broken[0]))
+    assert failed.status is BatchStatus.FAILED
+    assert "log says why" in failed.error
+    assert wait_for(lambda: ended(services, sound)).status is BatchStatus.COMPLETED
+
+
+def test_what_was_made_before_the_disk_was_full_is_recorded(begin, origin, wait_for, monkeypatch):
+    services = begin()
+    put, room = services.storage.put, threading.Semaphore(5)
+
+    def put_while_there_is_room(key, file):
+        if key.startswith("processed/") and not room.acquire(blocking=False):
+            raise StorageUnavailable("no space left")
+        put(key, file)
+
+    monkeypatch.setattr(services.storage, "put", put_while_there_is_room)
+    request_id = upload(services, [[url] for url in urls(20)])
+
+    wait_for(lambda: services.database.segments.sum_counts(request_id).completed == 5)
+
+    monkeypatch.setattr(services.storage, "put", put)
+    wait_for(lambda: ended(services, request_id))
+    assert services.database.segments.sum_counts(request_id).completed == 20
 
 
 def test_names_are_made_of_place_source_and_content(begin, settings, wait_for):

@@ -4,9 +4,9 @@ import io
 import os
 import time
 
+from app.database.leases import ORPHAN_SECONDS
 from app.intake import Upload
 from app.models import BatchOptions, BatchStatus, ImageStatus
-from app.database.leases import ORPHAN_SECONDS
 from app.removal import remove_orphans
 
 

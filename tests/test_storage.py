@@ -1,6 +1,8 @@
 """What every storage must do. A new one joins by a parameter of the fixture."""
 
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,29 @@ def test_too_little_room_is_said_with_the_setting(tmp_path):
 
     with pytest.raises(StorageUnavailable, match="MIN_FREE_BYTES=4611686018427387904"):
         storage.check_room()
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_nothing(storage, tmp_path):
+    """What waits in Python's buffer meets the full disk only when the file is closed."""
+
+    def write_more_than_fits():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            put(storage, "processed/id/a.jpg", b"x" * 3000)
+        except StorageUnavailable as error:
+            return error
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.getsignal(signal.SIGXFSZ)
+    try:
+        error = write_more_than_fits()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+    assert "File too large" in str(error)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_disk_that_refuses_is_nobody_elses_fault(tmp_path):

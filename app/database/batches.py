@@ -155,6 +155,13 @@ class Batches:
         """Raises LostClaim when another writes the output CSV by now."""
         self._update_finishing(request_id, token, [{"$set": {"lease_expires_at": lease()}}])
 
+    def release_finish(self, request_id: str, token: int) -> None:
+        """Lets anybody finish the request at once."""
+        self._requests.update_one(
+            {"request_id": request_id, "status": "processing", "finish_token": token},
+            {"$set": {"lease_expires_at": None, "claimant": None}},
+        )
+
     def end(
         self,
         request_id: str,
@@ -173,6 +180,7 @@ class Batches:
             "body": webhook.body,
             "state": webhook.state.value,
             "attempts": webhook.attempts,
+            "claim": 0,
             "next_attempt_at": webhook.next_attempt_at,
             "last_status": webhook.last_status,
         }
@@ -238,7 +246,10 @@ class Batches:
                 "webhook.host": {"$nin": list(busy_hosts)},
                 "status": _VISIBLE,
             },
-            {"$set": {"webhook.next_attempt_at": held_until}, "$inc": {"webhook.attempts": 1}},
+            {
+                "$set": {"webhook.next_attempt_at": held_until},
+                "$inc": {"webhook.attempts": 1, "webhook.claim": 1},
+            },
             sort=[("webhook.next_attempt_at", 1)],
             return_document=ReturnDocument.AFTER,
         )
@@ -250,7 +261,10 @@ class Batches:
         return bool(
             self._requests.update_one(
                 {"request_id": request_id, "webhook": {"$ne": None}, "status": _VISIBLE},
-                {"$set": {f"webhook.{name}": value for name, value in due.items()}},
+                {
+                    "$set": {f"webhook.{name}": value for name, value in due.items()},
+                    "$inc": {"webhook.claim": 1},
+                },
             ).matched_count
         )
 
@@ -260,7 +274,7 @@ class Batches:
             {
                 "request_id": webhook.request_id,
                 "webhook.id": webhook.id,
-                "webhook.attempts": webhook.attempts,
+                "webhook.claim": webhook.claim,
             },
             {
                 "$set": {

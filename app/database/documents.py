@@ -152,6 +152,7 @@ def webhook_of(document: Mapping[str, Any]) -> Webhook:
         attempts=webhook["attempts"],
         next_attempt_at=webhook["next_attempt_at"],
         last_status=webhook["last_status"],
+        claim=webhook["claim"],
     )
 
 

@@ -4,6 +4,7 @@ A worker is told segment ids on its standard input, and ends when that closes: s
 service, however it dies. One that dies is started again.
 """
 
+import os
 import signal
 import subprocess
 import threading
@@ -54,10 +55,9 @@ class _Worker:
 
     def tell(self, segment_id: str) -> None:
         """A hint: what a dying worker misses, the sweeper says again."""
-        with self._lock, suppress(OSError, ValueError):
+        with self._lock, suppress(OSError, ValueError):  # BlockingIOError: it has plenty to do
             assert self._process.stdin
-            self._process.stdin.write(f"{segment_id}\n".encode())
-            self._process.stdin.flush()
+            os.write(self._process.stdin.fileno(), f"{segment_id}\n".encode())
 
     def close(self) -> None:
         self._stopping.set()
@@ -73,9 +73,12 @@ class _Worker:
         self._keeper.join()
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(  # noqa: S603 (no part of it comes from a caller)
+        process = subprocess.Popen(  # noqa: S603 (no part of it comes from a caller)
             self._command, stdin=subprocess.PIPE, start_new_session=True, cwd=PROJECT_DIR
         )
+        assert process.stdin
+        os.set_blocking(process.stdin.fileno(), False)  # one that hangs must not stop who tells it
+        return process
 
     def _keep(self) -> None:
         while True:

@@ -37,10 +37,10 @@ class ThreadEngine:
         self._dispatcher.submit(request_id, request_id, lambda: self._run(segment_id))
 
     def stop(self) -> None:
-        self._dispatcher.stop()
         with self._changed:
             self._is_stopped = True
             self._changed.wait_for(lambda: self._running == 0)
+        self._dispatcher.stop()
 
     def _run(self, segment_id: str) -> None:
         with self._changed:

@@ -39,9 +39,10 @@ class LocalStorage:
             with _disk_errors():  # whoever writes into it meets the full disk
                 yield cast(BinaryIO, file)
         finally:
-            file.close()
             with suppress(FileNotFoundError):
                 Path(file.name).unlink()
+            with suppress(OSError):  # it flushes what the full disk refused, and nobody wants
+                file.close()
 
     def put(self, key: str, file: BinaryIO) -> None:
         path = self._path(key)
