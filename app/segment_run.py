@@ -176,8 +176,9 @@ class SegmentRun:
                     raise Stopped
 
     def _collect(self) -> tuple[dict[str, ImageResult], Unavailable | None]:
-        """What arrives within RECORD_SECONDS, RECORD_IMAGES at most, or until something is away."""
+        """What arrives within RECORD_SECONDS, RECORD_IMAGES at most, and what was away meanwhile."""
         arrived: dict[str, ImageResult] = {}
+        trouble: Unavailable | None = None
         until = time.monotonic() + RECORD_SECONDS
         most = min(RECORD_IMAGES, self._awaited)
         while len(arrived) < most and (seconds := until - time.monotonic()) > 0:
@@ -186,9 +187,10 @@ class SegmentRun:
             except queue.Empty:
                 break
             if isinstance(result, Unavailable):
-                return arrived, result
-            arrived[url] = result
-        return arrived, None
+                trouble = result
+            else:
+                arrived[url] = result
+        return arrived, trouble
 
     def _record(self, arrived: Mapping[str, ImageResult], *, are_own: bool = False) -> None:
         """First by URL, then by place: a death in between costs a copy, not a second fetch."""
