@@ -1,19 +1,21 @@
 """One image: fetch → compress → store. Called by `segment_run`, in the dispatcher's threads."""
 
 import hashlib
+import os
 import random
 import re
+import shutil
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from app.compress import Compressed, Limits, compress
-from app.errors import ImageFailed
+from app.errors import ImageFailed, StorageUnavailable
 from app.models import BatchOptions, ErrorCode, ImageResult, ImageStatus
 from app.solo import CoderDied, SoloCoder
 from app.sources import Fetcher
@@ -85,18 +87,25 @@ class ImageMaker:
         job.begin_try()
         timeout_seconds = min(self.fetch_timeout_seconds, job.seconds_left())
         source = self.sources.fetch(job.url, timeout_seconds).body
-        folder = f"processed/{job.request_id}"
-        with self.storage.create(folder) as file:
+        with _memory_file() as coded:
             with self.coding_slots:
-                made = self._compress(job, source, file)
-            digest, bytes_out = _digest_and_size(file)
-            key = f"{folder}/{file_name(job, digest, made.extension)}"
+                made = self._compress(job, source, coded)
+            digest, bytes_out = _digest_and_size(coded)
+            path = self._store(job, coded, file_name(job, digest, made.extension))
+        return ImageResult(
+            ImageStatus.COMPLETED, path, len(source), bytes_out, kept_original=made.kept_original
+        )
+
+    def _store(self, job: Job, coded: BinaryIO, name: str) -> str:
+        """Its storage key."""
+        folder = f"processed/{job.request_id}"
+        coded.seek(0)
+        with self.storage.create(folder) as file:
+            shutil.copyfileobj(coded, file)
             if not job.is_wanted():
                 raise Unwanted
-            self.storage.put(key, file)
-        return ImageResult(
-            ImageStatus.COMPLETED, key, len(source), bytes_out, kept_original=made.kept_original
-        )
+            self.storage.put(f"{folder}/{name}", file)
+        return f"{folder}/{name}"
 
     def _compress(self, job: Job, source: bytes, file: BinaryIO) -> Compressed:
         if job.coder is None:
@@ -120,6 +129,20 @@ class ImageMaker:
                 )
         message = f"coding it ended {SOLO_DEATHS} processes; have a look at the file"
         raise ImageFailed(ErrorCode.POISON, message, permanent=True)
+
+
+@contextmanager
+def _memory_file() -> Iterator[BinaryIO]:
+    """A file with a descriptor, which lets Pillow code without coming back to Python, in memory.
+
+    Pillow (13) does not notice when a nearly full disk takes only part of what it writes, and the
+    image would be torn; memory takes all of it. Raises StorageUnavailable when there is none left.
+    """
+    try:
+        with os.fdopen(os.memfd_create("image"), "w+b") as file:
+            yield file
+    except OSError as error:
+        raise StorageUnavailable(f"the machine refuses: {error.strerror}") from error
 
 
 def _digest_and_size(file: BinaryIO) -> tuple[str, int]:

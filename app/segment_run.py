@@ -176,7 +176,7 @@ class SegmentRun:
                     raise Stopped
 
     def _collect(self) -> tuple[dict[str, ImageResult], Unavailable | None]:
-        """What arrives within RECORD_SECONDS, RECORD_IMAGES at most, and what was away meanwhile."""
+        """What arrives within RECORD_SECONDS, RECORD_IMAGES at most; and what was away then."""
         arrived: dict[str, ImageResult] = {}
         trouble: Unavailable | None = None
         until = time.monotonic() + RECORD_SECONDS
