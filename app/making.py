@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from app.budget import ByteBudget
 from app.compress import Compressed, Limits, compress
 from app.errors import ImageFailed, StorageUnavailable
 from app.models import BatchOptions, ErrorCode, ImageResult, ImageStatus
@@ -25,6 +26,8 @@ TRIES = 3
 IMAGE_SECONDS = 180
 """All tries of one image together; no request hangs on its last few."""
 WAITS_SECONDS = (1.0, 5.0)
+IN_FLIGHT_BYTES = 268_435_456
+"""Of fetched images in memory at once, in one process."""
 SOLO_DEATHS = 3
 """An image is poison when coding it has ended so many processes that had nothing else to do."""
 
@@ -77,6 +80,7 @@ class ImageMaker:
 
     storage: Storage
     sources: Fetcher
+    memory: ByteBudget
     coding_slots: threading.Semaphore
     limits: Limits
     jpeg_optimize: bool
@@ -86,8 +90,8 @@ class ImageMaker:
         """One try. Raises ImageFailed, Unavailable, Unwanted."""
         job.begin_try()
         timeout_seconds = min(self.fetch_timeout_seconds, job.seconds_left())
-        source = self.sources.fetch(job.url, timeout_seconds).body
-        with _memory_file() as coded:
+        with self.memory.holding() as reserve, _memory_file() as coded:
+            source = self.sources.fetch(job.url, timeout_seconds, reserve).body
             with self.coding_slots:
                 made = self._compress(job, source, coded)
             digest, bytes_out = _digest_and_size(coded)

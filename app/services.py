@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 
 from app.addresses import AddressGuard, parse_allowed_addresses
+from app.budget import ByteBudget
 from app.compress import Limits
 from app.config import PROJECT_DIR, Settings
 from app.database import Database, connect
@@ -18,7 +19,7 @@ from app.engine.processes import ProcessEngine
 from app.engine.threads import ThreadEngine
 from app.exports import Exports
 from app.intake import Intake
-from app.making import ImageMaker
+from app.making import IN_FLIGHT_BYTES, ImageMaker
 from app.outbound import Outbound
 from app.pipeline import Pipeline
 from app.sources import Samples, Sources
@@ -161,6 +162,7 @@ def _maker(settings: Settings, storage: Storage, sources: Sources) -> ImageMaker
     return ImageMaker(
         storage=storage,
         sources=sources,
+        memory=ByteBudget(IN_FLIGHT_BYTES),
         coding_slots=threading.Semaphore(settings.compress_workers),
         limits=Limits(settings.max_image_pixels, settings.max_image_frames),
         jpeg_optimize=settings.jpeg_optimize,

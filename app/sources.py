@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
+from app.budget import Reserve
 from app.errors import ImageFailed, NotFound
 from app.outbound import Fetched
 
@@ -10,9 +11,9 @@ _SERVED = (".csv", ".jpg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".t
 
 
 class Fetcher(Protocol):
-    """Fetches an image; raises ImageFailed."""
+    """Fetches an image; calls `reserve` with its size before it holds it. Raises ImageFailed."""
 
-    def fetch(self, url: str, timeout_seconds: float) -> Fetched: ...
+    def fetch(self, url: str, timeout_seconds: float, reserve: Reserve) -> Fetched: ...
 
 
 class Samples:
@@ -50,7 +51,7 @@ class Sources:
         self._samples = samples
         self._outbound = outbound
 
-    def fetch(self, url: str, timeout_seconds: float) -> Fetched:
+    def fetch(self, url: str, timeout_seconds: float, reserve: Reserve) -> Fetched:
         if self._samples.has(url):
             return self._samples.read(url)
-        return self._outbound.fetch(url, timeout_seconds)
+        return self._outbound.fetch(url, timeout_seconds, reserve)

@@ -36,7 +36,7 @@ class Origin:
         self.pictures = {}
         self._pictures = [picture(shade) for shade in range(7)]
 
-    def fetch(self, url, timeout_seconds):
+    def fetch(self, url, timeout_seconds, reserve):
         self.fetched[url] += 1
         assert self.gate.wait(30)
         fault = self.faults.get(url)

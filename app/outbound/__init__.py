@@ -14,6 +14,7 @@ from pathlib import Path
 import pycurl
 
 from app.addresses import AddressGuard
+from app.budget import Reserve
 from app.errors import BadRequest, ImageFailed, PressroomError
 from app.models import ErrorCode
 from app.outbound.faults import MAX_REDIRECTS, status_fault
@@ -96,8 +97,12 @@ class Outbound:
         self._open_socket = open_socket
         self._local = threading.local()
 
-    def fetch(self, url: str, timeout_seconds: float | None = None) -> Fetched:
+    def fetch(
+        self, url: str, timeout_seconds: float | None = None, reserve: Reserve | None = None
+    ) -> Fetched:
         """Get an image within `timeout_seconds` (FETCH_TIMEOUT_SECONDS), dial to last byte.
+
+        `reserve` is told how large the body may be before any of it is read, and may wait.
 
         Identity is asked for; a gzip, deflate or Brotli body that comes anyway is decoded, within
         the same limit. Raises ImageFailed.
@@ -105,7 +110,7 @@ class Outbound:
         line = self._line("fetch", self._fetching_line)
         if timeout_seconds is None:
             timeout_seconds = self._fetch_timeout_seconds
-        status = line.call(url, timeout_seconds)
+        status = line.call(url, timeout_seconds, reserve)
         body = line.reply.take_body()
         if not 200 <= status < 300:
             raise status_fault(status, line.reply.retry_after_seconds())

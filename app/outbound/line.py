@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pycurl
 
 from app.addresses import AddressGuard
+from app.budget import Reserve
 from app.errors import ImageFailed
 from app.models import ErrorCode
 from app.outbound.faults import certificate_fault, fault
@@ -62,7 +63,8 @@ class Reply:
         self._enough_from = enough_from
         self.begin()
 
-    def begin(self) -> None:
+    def begin(self, reserve: Reserve | None = None) -> None:
+        self._reserve = reserve
         self._body = BytesIO()  # not a list of chunks, which a host could send by the byte
         self.is_too_large = False
         self._start_hop(0)
@@ -97,9 +99,20 @@ class Reply:
         status_line = _STATUS_LINE.match(line)
         if status_line:
             self._start_hop(int(status_line[1]))
+        elif line == b"\r\n":
+            self._reserve_body()
         else:
             name, _, value = line.partition(b":")
             self._headers[name.lower()] = value
+
+    def _reserve_body(self) -> None:
+        """Waits, before any of the body is read, until there is room for all that may come."""
+        if self._reserve is None or not 200 <= self.status < 300:
+            return
+        length = self._headers.get(b"content-length", b"").strip()
+        is_known = length.isdigit() and b"content-encoding" not in self._headers
+        self._reserve(min(int(length), self.max_body_bytes) if is_known else self.max_body_bytes)
+        self._reserve = None
 
     def read_body(self, chunk: bytes) -> int | None:
         """Collect what is decoded; libcurl ends the call when 0 comes back."""
@@ -140,10 +153,10 @@ class Line:
         self.curl = curl
         self.reply = reply
 
-    def call(self, url: str, timeout_seconds: float) -> int:
+    def call(self, url: str, timeout_seconds: float, reserve: Reserve | None = None) -> int:
         """Perform one request and return the status. Raises ImageFailed when none came."""
         _require_callable(url)
-        self.reply.begin()
+        self.reply.begin(reserve)
         self.curl.setopt(pycurl.URL, url)
         self.curl.setopt(pycurl.TIMEOUT_MS, max(1, int(timeout_seconds * 1000)))
         try:
