@@ -30,12 +30,13 @@ def test_what_was_put_can_be_opened(storage):
         assert file.read() == b"picture"
 
 
-def test_putting_the_same_again_does_no_harm(storage):
+def test_putting_the_same_again_overwrites_nothing(storage, tmp_path):
     put(storage, "processed/id/a.jpg")
+    first = (tmp_path / "processed/id/a.jpg").stat()
     put(storage, "processed/id/a.jpg")
 
-    with storage.open("processed/id/a.jpg") as file:
-        assert file.read() == b"content"
+    assert (tmp_path / "processed/id/a.jpg").stat().st_ino == first.st_ino
+    assert [path.name for path in (tmp_path / "processed/id").iterdir()] == ["a.jpg"]
 
 
 def test_what_is_not_put_leaves_nothing(storage, tmp_path):

@@ -49,7 +49,8 @@ class LocalStorage:
         with _disk_errors():
             file.flush()
             os.fsync(file.fileno())
-            Path(file.name).rename(path)
+            if not path.exists():  # else it is there with the same bytes, and may be being read
+                Path(file.name).rename(path)
             _sync_folder(path.parent)
 
     def open(self, key: str) -> BinaryIO:
