@@ -131,7 +131,7 @@ class ImageMaker:
                 return coder.compress(
                     source, file, job.options, self.limits, jpeg_optimize=self.jpeg_optimize
                 )
-        message = f"coding it ended {SOLO_DEATHS} processes; have a look at the file"
+        message = f"coding it ended {SOLO_DEATHS} processes: have a look at the file"
         raise ImageFailed(ErrorCode.POISON, message, permanent=True)
 
 

@@ -335,7 +335,7 @@ def test_pictures_too_long_for_the_usual_format_become_png(side: int) -> None:
 def test_pictures_too_long_for_the_named_format_say_so() -> None:
     source = coded(photograph(16_400, 2), "PNG", compress_level=1)
 
-    with pytest.raises(ImageFailed, match=r"webp holds at most 16,383 a side; set max_width") as e:
+    with pytest.raises(ImageFailed, match=r"webp holds at most 16,383 a side: set max_width") as e:
         squeeze(source, "webp")
     assert e.value.code == "too_many_pixels"
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import mongomock
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook as Verifier
 
@@ -190,6 +190,7 @@ def test_what_is_no_event_is_refused_with_the_reason(database, body, message):
         webhooks.receive(database, [], {}, body)
 
 
+@settings(max_examples=1000, deadline=None)
 @given(
     webhook_id=st.text(max_size=20),
     timestamp=st.one_of(st.text(max_size=20), st.floats().map(str), st.integers().map(str)),

@@ -128,7 +128,7 @@ def check_sides(extension: str, size: tuple[int, int]) -> None:
         raise ImageFailed(
             ErrorCode.TOO_MANY_PIXELS,
             f"{size[0]} × {size[1]} pixels: {extension} holds at most "
-            f"{_longest_side(extension):,} a side; set max_width and max_height, or another format",
+            f"{_longest_side(extension):,} a side: set max_width and max_height, or another format",
             permanent=True,
         )
 

@@ -138,7 +138,7 @@ def _refusal_of_text(head: bytes) -> ImageFailed | None:
 def _unsupported(name: str) -> ImageFailed:
     return ImageFailed(
         ErrorCode.UNSUPPORTED_FORMAT,
-        f"the image is {name}; JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are read",
+        f"the image is {name}: JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are read",
         permanent=True,
     )
 
@@ -146,6 +146,6 @@ def _unsupported(name: str) -> ImageFailed:
 def _not_an_image(what: str) -> ImageFailed:
     return ImageFailed(
         ErrorCode.NOT_AN_IMAGE,
-        f"the host sent {what}; does the URL lead to the image itself?",
+        f"the host sent {what}: does the URL lead to the image itself?",
         permanent=True,
     )
