@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.service_process import PROJECT, service_process
 
 SHOWN_URL = "http://127.0.0.1:8000"
@@ -20,6 +22,7 @@ def sessions(text):
                 yield command, shown
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl: apt-get install curl")
 def test_the_curl_session_gives_what_it_shows(tmp_path):
     (tmp_path / "samples").mkdir()
     shutil.copy(PROJECT / "samples" / "catalog.csv", tmp_path / "samples")

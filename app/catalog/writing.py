@@ -114,7 +114,8 @@ def _error(row: Row, images: Sequence[Image]) -> str:
         for slot, image in enumerate(images, start=1)
         if image.result.error
     ]
-    return "; ".join(" ".join(text.split()) for text in texts)
+    # A semicolon parts them, and so may stand in none of them.
+    return "; ".join(" ".join(text.replace(";", ",").split()) for text in texts)
 
 
 def _with_urls_replaced(catalog: Catalog, row: Row, slots: Sequence[str]) -> list[str]:

@@ -1,0 +1,43 @@
+"""A worker process gets its share of the service's limits, and ends with the pipe."""
+
+import subprocess
+import sys
+
+from app.config import Settings
+from app.worker import share_of
+from tests.service_process import PROJECT, environment
+
+
+def settings_of(**values):
+    return Settings(_env_file=None, **values)
+
+
+def test_limits_are_shared_out_among_the_workers():
+    share = share_of(
+        settings_of(
+            worker_processes=4, download_workers=64, compress_workers=2, per_host_connections=32
+        )
+    )
+
+    assert (share.download_workers, share.compress_workers, share.per_host_connections) == (
+        16,
+        1,
+        8,
+    )
+    assert share.worker_processes == 0
+
+
+def test_a_worker_ends_when_whoever_started_it_is_gone(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "app.worker"],
+        cwd=PROJECT,
+        env=environment(tmp_path, 8000, WORKER_PROCESSES=2),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ran.returncode == 0
+    assert "Traceback" not in ran.stderr
