@@ -127,7 +127,7 @@ def test_the_faults_of_a_row_are_all_named():
     text = output(f"SKU,Images\n1,{A}\n2,a.jpg,surplus\n")
 
     assert cells(text)[2][4] == (
-        "extra_cells expected 2 cells, found 3; too many are 'surplus': put quotes around a cell "
+        "extra_cells expected 2 cells, found 3, too many are 'surplus': put quotes around a cell "
         "that holds the delimiter; bad_url 'a.jpg' is a relative path: write a whole URL "
         "(https://…) or send base_url"
     )
