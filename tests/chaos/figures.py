@@ -3,6 +3,7 @@
 `python -m tests.chaos.figures` writes the table anew between the markers of docs/reliability.md.
 """
 
+import fcntl
 import json
 import os
 import platform
@@ -16,13 +17,20 @@ _COLUMNS = ("runs", "kills", "images", "lost", "doubled", "poisoned", "torn", "o
 
 def record(point, docs=DOCS, **counts):
     """Keeps what a trial has measured, in the place of what it measured before."""
-    path = docs / "reliability.json"
-    figures = json.loads(path.read_text()) if path.exists() else {}
-    figures[point] = counts | {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",
-    }
-    path.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+    with (docs / "reliability.json").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # pytest-xdist runs trials side by side
+        file.seek(0)
+        figures = json.loads(file.read() or "{}")
+        figures[point] = counts | {
+            "date": datetime.now(UTC).date().isoformat(),
+            "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",
+        }
+        file.truncate(0)
+        file.write(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+        _show(figures, docs)
+
+
+def _show(figures, docs):
     page = docs / "reliability.md"
     if page.exists() and BEGIN in page.read_text():
         page.write_text(with_table(page.read_text(), figures))

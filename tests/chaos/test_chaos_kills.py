@@ -17,7 +17,7 @@ AT_ONCE_SECONDS = 3
 
 @pytest.mark.parametrize("from_when", ["from its start", "from when it was ready"])
 def test_killed_at_random_moments_it_does_every_image_once(world, run_of, keep, from_when):
-    kills, images, delay_ms, longest = (50, 500, 250, 2.0) if IS_LONG else (4, 60, 100, 1.0)
+    kills, images, delay_ms, longest = (50, 500, 250, 2.0) if IS_LONG else (3, 40, 100, 1.0)
     run = run_of(images, delay_ms)
     lives = random.Random(f"{SEED} {from_when}")
     world.settings["PER_HOST_CONNECTIONS"] = 4  # so slow that every kill meets work
@@ -44,7 +44,7 @@ def test_killed_at_random_moments_it_does_every_image_once(world, run_of, keep, 
 
 
 def test_lives_too_short_for_a_segment_still_get_everything_done(world, run_of, keep):
-    images, most_lives = (500, 200) if IS_LONG else (120, 30)
+    images, most_lives = (500, 200) if IS_LONG else (80, 30)
     run = run_of(images)
     world.settings["COMPRESS_WORKERS"] = 1
     world.start().wait_until_ready()
@@ -65,26 +65,28 @@ def test_killed_as_soon_as_it_has_said_202_it_completes_the_request(world, run_o
     rounds = 100 if IS_LONG else 5
     run = run_of(6)
 
-    request_ids, latest = [], 0.0
-    for _ in range(rounds):
+    request_ids, in_time = [], []
+    while len(in_time) < rounds:
         world.start().wait_until_ready()
-        request_ids.append(world.upload(run.catalogue.file, world.name))
-        answered_at = time.monotonic()
+        sent_at = time.monotonic()
+        reply = world.post_upload(run.catalogue.file, world.name)
         world.life.process.kill()
-        latest = max(latest, time.monotonic() - answered_at)
+        late_seconds = time.monotonic() - sent_at - reply.elapsed.total_seconds()
         world.life.process.wait()
+        request_ids.append(reply.json()["request_id"])
+        in_time += [late_seconds] if late_seconds < GRACE_SECONDS else []
+        assert len(request_ids) < 2 * rounds, "this machine is too slow to kill in time"
     world.start().wait_until_ready()
     for request_id in request_ids:
         world.wait_for_end(request_id)
 
-    assert latest < GRACE_SECONDS
     counts = judge(world, dict.fromkeys(request_ids, run), hook=world.name)
     keep(
         "3 kill -9 within 10 ms of the 202",
-        runs=rounds,
-        kills=rounds,
+        runs=len(request_ids),
+        kills=len(request_ids),
+        within_10_ms=len(in_time),
         completed=len(request_ids),
-        latest_kill_ms=round(latest * 1000, 2),
         **counts,
     )
 

@@ -10,7 +10,8 @@ from tests.chaos.scale import IS_LONG
 from tests.chaos.world import free_port, wait_for
 
 LEASE_SECONDS = 1.5
-IMAGES = 500 if IS_LONG else 330
+IMAGES = 500 if IS_LONG else 320
+DELAY_MS = 100 if IS_LONG else 60
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def plan():
 
 @pytest.fixture
 def run(run_of):
-    return run_of(IMAGES, 100)
+    return run_of(IMAGES, DELAY_MS)
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_both_work_and_no_image_is_made_twice(world, services, run, keep):
     keep("5 two services, both at work", runs=1, kills=0, fetched_twice=len(twice), **counts)
 
 
-@pytest.mark.parametrize("which", ["the owner of the database", "the one that joined"])
+@pytest.mark.parametrize("which", ["the owner of the database"] + ["the one that joined"] * IS_LONG)
 def test_one_that_slept_past_its_lease_writes_nothing_when_it_wakes(
     world, services, run, keep, which
 ):

@@ -10,7 +10,7 @@
     webhook_hold       seconds, instead of 60, after which an unrecorded try is made again
     killer             bytes in a source that end the process which codes it
 
-A worker process of such a service is `python wrapped.py worker`.
+Its worker processes are `python wrapped.py worker`, the coders of suspects `… coder <descriptor>`.
 """
 
 import json
@@ -22,11 +22,12 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import app.compress
 import app.database.batches
 import app.database.leases
 import app.engine.processes
-import app.pipeline
 import app.services
+import app.solo
 import app.webhooks
 import app.worker
 import run
@@ -37,6 +38,7 @@ from app.database.segments import Segments
 from app.errors import DatabaseUnavailable
 from app.intake import Intake
 from app.outbound import Outbound
+from app.solo import SoloCoder
 from app.sources import Sources
 from app.storage.local import LocalStorage
 
@@ -56,7 +58,7 @@ AFTER_THE_COMMIT = [
     "image fetched",
     "temporary file written",
     "file synced",
-    "file renamed",
+    "file named",
     "folder synced",
     "results recorded by URL",
     "results recorded by row",
@@ -111,9 +113,12 @@ class Steps:
         self.after(Products, "take_over", "rows fenced")
         self.after(Results, "claim", "urls claimed")
         self.after(Sources, "fetch", "image fetched")
-        self.after(app.pipeline, "compress", "temporary file written")
+        for module in modules_with("compress", app.compress.compress):
+            self.after(module, "compress", "temporary file written")
+        self.after(SoloCoder, "compress", "temporary file written")
         self.after(os, "fsync", "file synced", _is_image_file)
-        self.after(Path, "rename", "file renamed", _is_image)
+        self.after(Path, "rename", "file named", _is_image)
+        self.after(os, "link", "file named", _is_image)
         self.after(os, "fsync", "folder synced", _is_image_folder)
         self.after(Results, "record", "results recorded by URL")
         self.after(Products, "record", "results recorded by row")
@@ -131,8 +136,8 @@ def _found(result, *_):
     return result is not None
 
 
-def _is_image(target, *_):
-    return target is not None and "/processed/" in str(target)
+def _is_image(_result, _temporary, name):
+    return "/processed/" in str(name)
 
 
 def _is_output(_result, _storage, key, _file):
@@ -183,33 +188,50 @@ def lose_the_acknowledgement_of_a_commit():
 
 def shorten_leases(seconds):
     app.database.leases.lease.__defaults__ = (seconds,)
-    app.database.leases.ORPHAN_SECONDS = 2 * seconds
-    for module in (app.database.batches, app.pipeline, sys.modules["app.removal"]):
-        if hasattr(module, "ORPHAN_SECONDS"):
-            module.ORPHAN_SECONDS = 2 * seconds
-        if hasattr(module, "RENEW_SECONDS"):
-            module.RENEW_SECONDS = seconds / 3
+    for module in modules_with("ORPHAN_SECONDS"):
+        module.ORPHAN_SECONDS = 2 * seconds
+    for module in modules_with("RENEW_SECONDS"):
+        module.RENEW_SECONDS = seconds / 3
+
+
+def modules_with(name, value=None):
+    """Those of the service that know a constant or function by its own name, whatever module."""
+    modules = [module for key, module in sys.modules.items() if key.startswith("app.")]
+    found = [module for module in modules if name in vars(module)]
+    found = [module for module in found if value in (None, getattr(module, name))]
+    assert found, f"nobody knows {name}"
+    return found
 
 
 def die_of(marker):
-    compress = app.pipeline.compress
+    for module in modules_with("compress", app.compress.compress):
+        module.compress = _dying_of(marker, app.compress.compress)
 
+
+def _dying_of(marker, compress):
     def call(source, *args, **kwargs):
         if marker in source:
             os.kill(os.getpid(), signal.SIGKILL)
         return compress(source, *args, **kwargs)
 
-    app.pipeline.compress = call
+    return call
 
 
-def wrap_workers_too():
+def wrap_children_too():
     engine = app.services.ProcessEngine
-    command = [sys.executable, __file__, "worker"]
-    app.services.ProcessEngine = lambda _command, count: engine(command, count)
+    worker = [sys.executable, __file__, "worker"]
+    app.services.ProcessEngine = lambda _command, count: engine(worker, count)
+    app.solo.COMMAND = (sys.executable, __file__, "coder")
 
 
 def main():
     plan = json.loads(os.environ["CHAOS_PLAN"])
+    child = sys.argv.pop(1) if len(sys.argv) > 1 else None
+    if "killer" in plan:
+        die_of(plan["killer"].encode())
+    if child == "coder":
+        app.solo.main()
+        return
     for name, act in (("die_at", die), ("kill_mongod_at", kill_mongod)):
         if plan.get(name):
             assert plan[name] in BEFORE_THE_COMMIT + AFTER_THE_COMMIT
@@ -222,15 +244,9 @@ def main():
         app.webhooks.WAITS_SECONDS = tuple(plan["webhook_waits"])
     if "webhook_hold" in plan:
         app.database.batches.WEBHOOK_LEASE_SECONDS = plan["webhook_hold"]
-    if "killer" in plan:
-        die_of(plan["killer"].encode())
-    wrap_workers_too()
-    if sys.argv[1:] == ["worker"]:
-        app.worker.main()
-    else:
-        sys.exit(run.main())
+    wrap_children_too()
+    sys.exit(app.worker.main() if child == "worker" else run.main())
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        main()
+    main()
