@@ -140,7 +140,7 @@ class World:
 
     # As a client of the service
 
-    def post_upload(self, catalogue, hook=None, **fields):
+    def post_upload(self, catalogue, hook=None, key=None, **fields):
         """The reply, whatever it is; its webhook goes to a hook of the origin."""
         if hook:
             fields["webhook_url"] = self.origin.hook(hook)
@@ -148,12 +148,13 @@ class World:
             f"{self.life.url}/upload",
             files={"file": ("catalog.csv", catalogue)},
             data=fields,
+            headers={"Idempotency-Key": key} if key else None,
             timeout=PATIENCE_SECONDS,
         )
 
-    def upload(self, catalogue, hook=None):
+    def upload(self, catalogue, hook=None, key=None):
         """The id of an accepted request."""
-        reply = self.post_upload(catalogue, hook)
+        reply = self.post_upload(catalogue, hook, key)
         assert reply.status_code == 202, reply.text
         return reply.json()["request_id"]
 
