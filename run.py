@@ -7,7 +7,6 @@ import argparse
 import os
 import signal
 import sys
-import threading
 from types import FrameType
 
 import structlog
@@ -16,11 +15,11 @@ from app import create_app
 from app.api.lazy import LazyServices
 from app.config import Settings, read_settings
 from app.demo import run_demo
-from app.errors import SettingsError, Unavailable
+from app.errors import SettingsError
 from app.logs import configure_logs
 from app.server import listen, make_server
 
-RETRY_SECONDS = 1.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.get_logger("run")
 
@@ -34,7 +33,7 @@ def main() -> int:
             return run_demo()
         serve(read_settings())
     except SettingsError as error:
-        sys.stderr.write(f"Pressroom cannot start: {error}\n")
+        _tell(error)
     return 1
 
 
@@ -44,17 +43,13 @@ def serve(settings: Settings) -> None:
     listener = listen(settings)
     app = create_app(settings)
     server = make_server(app, settings, listener)
-    for stop_signal in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop_signal, _raise_system_exit)
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, _stop)
     services: LazyServices = app.extensions["pressroom"]
-    stopping = threading.Event()
-    threading.Thread(target=_start, args=(services, stopping), daemon=True).start()
+    services.begin(_exit)
     log.info("listening", url=settings.base_url)
-    try:
-        server.run()
-    except SystemExit:
-        log.info("stopping")
-    stopping.set()
+    server.run()  # waitress returns on SystemExit, once what is being answered is
+    log.info("stopping")
     server.close()
     services.stop()
     log.info("stopped")
@@ -62,26 +57,20 @@ def serve(settings: Settings) -> None:
     os._exit(0)  # a fetch under way would be waited for, though its image is put back already
 
 
-def _start(services: LazyServices, stopping: threading.Event) -> None:
-    """Goes on trying while the database is away, so that work resumes without a caller."""
-    while not stopping.is_set():
-        try:
-            services.get()
-        except Unavailable as error:
-            log.warning("services wait", reason=str(error))
-            stopping.wait(RETRY_SECONDS)
-        except SettingsError as error:
-            sys.stderr.write(f"Pressroom cannot start: {error}\n")
-            os._exit(1)
-        except Exception:  # the edge of the thread: nobody else would hear of it
-            log.exception("services failed to start")
-            stopping.wait(RETRY_SECONDS)
-        else:
-            return
-
-
-def _raise_system_exit(_signal_number: int, _frame: FrameType | None) -> None:
+def _stop(_signal_number: int, _frame: FrameType | None) -> None:
+    for stop_signal in STOP_SIGNALS:  # a second Ctrl-C would break off what puts work back
+        signal.signal(stop_signal, signal.SIG_IGN)
     raise SystemExit
+
+
+def _exit(error: SettingsError) -> None:
+    """Called by the thread that starts the services, whose own end would end nothing."""
+    _tell(error)
+    os._exit(1)
+
+
+def _tell(error: SettingsError) -> None:
+    sys.stderr.write(f"Pressroom cannot start: {error}\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 import base64
 import ipaddress
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -80,6 +81,14 @@ class Settings(BaseSettings):
         parse_allowed_addresses(text)
         return text
 
+    @field_validator("mongodb_uri")
+    @classmethod
+    def _is_a_mongodb_uri(cls, uri: SecretStr) -> SecretStr:
+        text = uri.get_secret_value()
+        if text and not text.startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("it begins with mongodb:// or mongodb+srv://")
+        return uri
+
     @field_validator("webhook_secret")
     @classmethod
     def _secrets_are_strong(cls, secrets: SecretStr) -> SecretStr:
@@ -90,10 +99,24 @@ class Settings(BaseSettings):
     @field_validator("base_url")
     @classmethod
     def _is_an_http_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
+        if url and ("?" in url or "#" in url or not _is_url(url, ("http", "https"))):
             raise ValueError(f"{url!r} is not a URL such as https://images.example.com")
         return url.rstrip("/")
+
+    @field_validator("proxy_url")
+    @classmethod
+    def _is_a_proxy(cls, url: str) -> str:
+        if url and not _is_url(url, ("http", "https", "socks4", "socks4a", "socks5", "socks5h")):
+            raise ValueError("it is not a URL such as http://proxy.example.com:3128")
+        return url  # never shown: it may hold a password
+
+    @field_validator("ca_bundle")
+    @classmethod
+    def _is_a_file(cls, name: str) -> str:
+        path = PROJECT_DIR / name
+        if name and not path.is_file():
+            raise ValueError(f"there is no file {name!r}")
+        return name and str(path)
 
     @model_validator(mode="before")
     @classmethod
@@ -141,8 +164,16 @@ def _fault(detail: Any) -> str:
     reason = str(detail["msg"]).removeprefix("Value error, ")
     if not name:
         return reason
-    is_secret = "SECRET" in name or "URI" in name
-    return f"{name}: {reason}" if is_secret else f"{name}: {reason} (found {detail['input']!r})"
+    says_what_it_found = detail["type"] == "value_error"  # ours do, unless it is secret
+    return f"{name}: {reason}" + ("" if says_what_it_found else f" (found {detail['input']!r})")
+
+
+def _is_url(url: str, schemes: Collection[str]) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _check_webhook_secret(secret: str) -> None:

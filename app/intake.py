@@ -27,6 +27,8 @@ SEGMENT_ROWS = 100
 SEGMENT_IMAGES = 500
 """A segment ends with whichever comes first, so that rows of many images make no giants."""
 INSERT_ROWS = 1_000
+INSERT_CHARACTERS = 1_000_000
+"""Rows may be wide: a thousand of 100 KB each held 196 MB in memory (measured)."""
 RENEW_SECONDS = 5
 COPY_BYTES = 1_048_576
 KEY_SECONDS = 30
@@ -161,7 +163,7 @@ class Intake:
         renew = _Every(RENEW_SECONDS, lambda: self._database.batches.renew_intake(batch.request_id))
         runs = _Runs()
         with self._open(upload) as catalog:
-            for rows in _groups(catalog.rows(), INSERT_ROWS):
+            for rows in _groups(catalog.rows()):
                 self._database.products.insert(batch.request_id, rows)
                 runs.add(rows)
                 renew.when_due()
@@ -233,13 +235,16 @@ def _refuse_faults(upload: Upload, catalog: Catalog) -> None:
         )
 
 
-def _groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows to insert together, as many as are good for speed and for memory."""
     group: list[Row] = []
+    characters = 0
     for row in rows:
         group.append(row)
-        if len(group) == size:
+        characters += sum(map(len, row.cells))
+        if len(group) == INSERT_ROWS or characters > INSERT_CHARACTERS:
             yield group
-            group = []
+            group, characters = [], 0
     if group:
         yield group
 

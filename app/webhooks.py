@@ -31,6 +31,7 @@ TIMEOUT_SECONDS = 15
 WAITS_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 LONGEST_WAIT_SECONDS = 86_400
 MAX_BODY_BYTES = 65_536
+MAX_BODY_LEVELS = 100
 _GONE = 410
 _AT_ONCE = 256
 _AT_A_HOST = 4
@@ -199,17 +200,30 @@ def _verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> 
     )
 
 
-def _payload(body: bytes) -> dict[str, Any]:
+def _payload(body: bytes) -> str:
+    """The body as JSON text, which can be shown again whatever is in it."""
     try:
         payload = json.loads(body, parse_float=_finite, parse_constant=_finite)
+        text = json.dumps(payload, ensure_ascii=False)
+        text.encode()  # half a surrogate pair cannot be
     except (ValueError, RecursionError) as error:
         raise BadRequest("the body is not JSON") from error
     if not isinstance(payload, dict):
         raise BadRequest("the body is not a JSON object")
     for name in ("request_id", "status"):
         if not isinstance(payload.get(name), str):
-            raise BadRequest(f"the body lacks {name}")
-    return payload
+            raise BadRequest(f"the body needs a {name} that is text")
+    if _is_deeper(payload, MAX_BODY_LEVELS):
+        raise BadRequest(f"the body is nested more than {MAX_BODY_LEVELS} levels deep")
+    return text
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Deeper JSON could be read here and still be too deep to be written where it is shown."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return not levels or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 def _finite(number: str) -> float:

@@ -1,10 +1,12 @@
 """Accepting a large catalogue: time and memory of the service, over HTTP, from a real upload.
 
-    python benchmarks/intake.py [ROWS]
+    python benchmarks/intake.py [ROWS [MEGABYTES]]
 
-Makes a CSV of ROWS rows (100,000) with three URLs each, uploads it to a service started for it, and
-prints how long the 202 took and by how much the service's memory grew (VmHWM, the peak, against its
-resident memory when idle). Nothing is fetched: the URLs' host refuses at once.
+Makes a CSV of ROWS rows (100,000) with three URLs each, its rows as wide as MEGABYTES in all ask
+for, uploads it to a service started for it, and prints how long the 202 took and by how much the
+service's memory grew (VmHWM, the peak, against its resident memory when idle). Nothing is fetched:
+the URLs' host refuses at once. That a large file is never held: `python benchmarks/intake.py 2000
+200`.
 """
 
 import os
@@ -24,8 +26,9 @@ TARGET_MEGABYTES = 100
 
 def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    megabytes = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as folder:
-        catalog = write_catalog(Path(folder), rows)
+        catalog = write_catalog(Path(folder), rows, megabytes * 1_000_000 // rows)
         service = start_service(Path(folder))
         try:
             measure(service.pid, catalog, rows)
@@ -34,13 +37,13 @@ def main() -> None:
             service.wait()
 
 
-def write_catalog(folder: Path, rows: int) -> Path:
-    path = folder / "catalog.csv"
+def write_catalog(folder: Path, rows: int, description_bytes: int) -> Path:
+    path, description = folder / "catalog.csv", "x" * description_bytes
     with path.open("w") as file:
-        file.write("S. No.,Product Name,Input Image Urls\n")
+        file.write("S. No.,Product Name,Input Image Urls,Description\n")
         for row in range(1, rows + 1):
             urls = ",".join(f"http://127.0.0.1:9/images/{row}/{slot}.jpg" for slot in range(3))
-            file.write(f'{row},Product {row},"{urls}"\n')
+            file.write(f'{row},Product {row},"{urls}",{description}\n')
     return path
 
 

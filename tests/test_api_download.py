@@ -149,7 +149,7 @@ def test_an_output_that_somebody_deleted_is_404(client, finished, settings):
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("partial=perhaps", "partial: 'perhaps' is not true or false"),
+        ("partial=1", "partial: '1' is not true or false"),
         ("urls=keep", "urls: 'keep' is not replace"),
         ("formulas=no", "formulas: 'no' is not safe"),
         ("format=pdf", "unknown query parameter 'format': allowed are partial, urls, formulas"),

@@ -250,7 +250,7 @@ def test_a_file_without_anything_to_do_is_refused_with_the_reason(upload, text, 
         ("max_width", "-1", "max_width: '-1' is not a number of pixels from 1 to 65535"),
         ("max_height", "65536", "a number of pixels from 1 to 65535"),
         ("on_error", "ignore", "on_error: 'ignore' is not skip or reject"),
-        ("dry_run", "perhaps", "dry_run: 'perhaps' is not true or false"),
+        ("dry_run", "1", "dry_run: '1' is not true or false"),
         ("webhook_url", "x" * 9_000, "not a URL of at most 8192 characters"),
         ("colour", "red", "unknown field 'colour': allowed are file, webhook_url, quality"),
         ("webhook_events", "end", "unknown field 'webhook_events'"),
@@ -270,7 +270,7 @@ def test_a_field_that_does_not_fit_is_named_with_what_is_allowed(bare, field, va
         ("http://10.0.0.1/hook", "ALLOWED_ADDRESSES=10.0.0.1:80"),
         ("http://[::ffff:169.254.169.254]/", "ALLOWED_ADDRESSES=169.254.169.254:80"),
         ("ftp://127.0.0.1/hook", "only http and https"),
-        ("hook", "webhook_url: "),
+        ("hook", "'hook' is a relative path: write a whole URL (https://…)"),
         ("http://me:password@127.0.0.1/", "user name or password"),
     ],
 )
@@ -279,6 +279,7 @@ def test_a_webhook_url_that_may_not_be_called_is_refused(upload, webhook_url, me
 
     assert error.startswith("webhook_url: ")
     assert message in error
+    assert "base_url" not in error
     assert "password@" not in error
 
 

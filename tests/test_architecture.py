@@ -23,7 +23,17 @@ ONLY_IN = {
 
 LAYERS = [
     {"errors", "models"},
-    {"addresses", "budget", "catalog", "compress", "config", "database", "dispatch", "logs", "outbound"},
+    {
+        "addresses",
+        "budget",
+        "catalog",
+        "compress",
+        "config",
+        "database",
+        "dispatch",
+        "logs",
+        "outbound",
+    },
     {"storage", "engine", "sources"},
     {"exports", "webhooks", "removal", "solo"},
     {"making"},

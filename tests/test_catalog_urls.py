@@ -72,8 +72,8 @@ def test_base_url_is_the_folder_of_relative_paths(base_url: str, path: str, fetc
         ("data:image/png;base64,iVBORw0KGgo=", "only http and https"),
         ("javascript:alert(1)", "only http and https"),
         ("C:\\photos\\a.jpg", "only http and https"),
-        ("a.jpg", "send base_url"),
-        ("/media/a.jpg", "send base_url"),
+        ("a.jpg", "is a relative path: write a whole URL (https://…)"),
+        ("/media/a.jpg", "is a relative path: write a whole URL (https://…)"),
         ("www.example.com/a.jpg", "write a whole URL"),
         ("https://", "names no host"),
         ("https:///a.jpg", "names no host"),
@@ -126,7 +126,8 @@ def test_a_long_url_is_cut_in_its_message():
 def test_a_base_url_that_is_no_url_is_refused_by_name(base_url: str):
     file = io.BytesIO(b"SKU,Images\n1,a.jpg\n")
 
-    with pytest.raises(BadRequest, match=r"^base_url: "), open_catalog(file, base_url=base_url):
+    refused = pytest.raises(BadRequest, match=r"^base_url: (?!.*base_url)")
+    with refused, open_catalog(file, base_url=base_url):
         pass
 
 

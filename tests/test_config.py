@@ -111,6 +111,11 @@ def test_relative_folders_begin_at_the_project_whatever_the_working_directory(
         ("ALLOWED_ADDRESSES", "localhost", "127.0.0.1:9000"),
         ("BASE_URL", "images.example.com", "https://"),
         ("BASE_URL", "ftp://images.example.com", "https://"),
+        ("BASE_URL", "http://h#x", "https://"),
+        ("BASE_URL", "http://h/?x", "https://"),
+        ("BASE_URL", "http://h:99999", "https://"),
+        ("BASE_URL", "http://[h", "https://"),
+        ("CA_BUNDLE", "/nope", "no file"),
     ],
 )
 def test_a_value_that_does_not_parse_is_named_with_the_reason(monkeypatch, name, value, reason):
@@ -120,7 +125,37 @@ def test_a_value_that_does_not_parse_is_named_with_the_reason(monkeypatch, name,
 
     assert message.startswith(f"{name}: ")
     assert reason in message
-    assert repr(value) in message
+    assert message.count(repr(value)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "example"),
+    [
+        ("PROXY_URL", "garbage", "http://proxy.example.com:3128"),
+        ("PROXY_URL", "ftp://me:hunter2@proxy", "http://proxy.example.com:3128"),
+        ("MONGODB_URI", "foo", "mongodb://"),
+        ("MONGODB_URI", "http://me:hunter2@db", "mongodb://"),
+    ],
+)
+def test_a_url_that_may_hold_a_password_is_refused_and_not_repeated(name, value, example):
+    message = refusal(**{name.lower(): value})
+
+    assert message.startswith(f"{name}: ")
+    assert example in message
+    assert value not in message
+
+
+@pytest.mark.parametrize("url", ["http://proxy:3128", "socks5h://me:hunter2@127.0.0.1:1080"])
+def test_a_proxy_is_taken_as_it_is(url):
+    assert read(proxy_url=url).proxy_url == url
+
+
+def test_a_ca_bundle_is_looked_for_at_the_project_whatever_the_working_directory(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    assert read(ca_bundle="README.md").ca_bundle == str(PROJECT_DIR / "README.md")
 
 
 def test_all_faults_are_told_at_once():

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from urllib.parse import quote
 
 import pytest
 import requests
 
-from tests.service_process import PROJECT, environment, service_process
+from tests.service_process import PROJECT, environment, free_port, service_process
 
 SLOW_CLIENTS = 200
 
@@ -87,13 +88,14 @@ def test_a_taken_port_stops_the_start_with_a_line_that_shows_another(service, tm
         ({"HOST": "0.0.0.0"}, "BASE_URL is needed with HOST=0.0.0.0"),
         ({"WEBHOOK_SECRET": "whsec_c2hvcnQ="}, "WEBHOOK_SECRET: "),
         ({"ALLOWED_ADDRESSES": "localhost"}, "ALLOWED_ADDRESSES: "),
+        ({"DATA_DIR": "/etc/passwd"}, "DATA_DIR: /etc/passwd cannot be used as a folder"),
     ],
 )
-def test_a_setting_that_does_not_parse_stops_the_start_with_its_name(tmp_path, settings, message):
+def test_a_setting_that_cannot_be_used_stops_the_start_with_its_name(tmp_path, settings, message):
     ran = subprocess.run(
         [sys.executable, "run.py"],
         cwd=PROJECT,
-        env=environment(tmp_path, 1) | settings,
+        env=environment(tmp_path, free_port()) | settings,
         capture_output=True,
         text=True,
         timeout=30,
@@ -104,6 +106,19 @@ def test_a_setting_that_does_not_parse_stops_the_start_with_its_name(tmp_path, s
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
     assert "c2hvcnQ=" not in ran.stderr
+
+
+def test_a_setting_that_only_the_database_can_judge_stops_the_start_too(tmp_path, database):
+    database.client[database.name].drop_collection("requests")
+    database.client[database.name]["requests"].insert_one({})
+    uri = "mongodb://" + quote(database.client.address[0], safe="")
+    settings = {"MONGODB_URI": uri, "MONGODB_DATABASE": database.name}
+
+    with service_process(tmp_path, **settings) as service:
+        assert service.process.wait(30) == 1
+
+    assert "Pressroom cannot start: MONGODB_DATABASE: " in service.log()
+    assert "Traceback" not in service.log()
 
 
 @pytest.fixture
@@ -139,4 +154,16 @@ def test_sigterm_during_a_fetch_that_hangs_ends_with_0_within_25_seconds(service
 
     assert service.process.wait(30) == 0
     assert time.monotonic() - began < 25
+    assert "Traceback" not in service.log()
+
+
+def test_impatient_signals_do_not_break_off_a_stop(service, wait_for):
+    service.process.send_signal(signal.SIGINT)
+    wait_for(lambda: "stopping" in service.log())
+    while service.process.poll() is None:
+        service.process.send_signal(signal.SIGINT)
+        service.process.send_signal(signal.SIGTERM)
+
+    assert service.process.returncode == 0
+    assert "stopped" in service.log()
     assert "Traceback" not in service.log()

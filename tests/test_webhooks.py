@@ -180,9 +180,9 @@ def test_without_a_secret_plain_json_is_enough_and_its_hash_is_the_id(database):
         (b"\xff\xfe", "not JSON"),
         (b"[" * 10_000, "not JSON"),
         (b"[]", "not a JSON object"),
-        (b'{"status": "completed"}', "lacks request_id"),
-        (b'{"request_id": "r"}', "lacks status"),
-        (b'{"request_id": 5, "status": "completed"}', "lacks request_id"),
+        (b'{"status": "completed"}', "needs a request_id that is text"),
+        (b'{"request_id": "r"}', "needs a status that is text"),
+        (b'{"request_id": 5, "status": "completed"}', "needs a request_id that is text"),
     ],
 )
 def test_what_is_no_event_is_refused_with_the_reason(database, body, message):

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from app.api.batches import find_batch
 from app.api.files import file_reply
-from app.api.lazy import lazy_services, slots
-from app.api.parsing import Fields, read_query
+from app.api.lazy import DATABASE_SECONDS, lazy_services, slots
+from app.api.parsing import Fields, Flag, read_query
+from app.database import deadline
 from app.errors import NotFound, Unavailable
 from app.models import Batch
 from app.services import Services
@@ -24,7 +25,7 @@ _MEDIA_TYPE = "text/csv"
 
 
 class DownloadQuery(Fields):
-    partial: Annotated[bool, Field(description="true or false")] = False
+    partial: Flag = "false"
     urls: Annotated[Literal["replace"] | None, Field(description="replace")] = None
     formulas: Annotated[Literal["safe"] | None, Field(description="safe")] = None
 
@@ -38,7 +39,8 @@ def download(request_id: str) -> ResponseReturnValue:
     query = read_query(DownloadQuery)
     services = lazy_services().get()
     try:
-        batch = find_batch(services, request_id)
+        with deadline(DATABASE_SECONDS):
+            batch = find_batch(services, request_id)
         reply = _output(services, batch, query)
     except NotFound as error:
         raise NotFound("Output CSV not found") from error
@@ -49,7 +51,7 @@ def download(request_id: str) -> ResponseReturnValue:
 
 def _output(services: Services, batch: Batch, query: DownloadQuery) -> Response:
     """Raises NotFound before the end, unless what is done so far is asked for."""
-    if batch.output_csv_path is None and not query.partial:
+    if batch.output_csv_path is None and query.partial == "false":
         raise NotFound("the request has not ended")
     is_as_stored = batch.output_base_url == services.exports.base_url and not query.changes_content
     if batch.output_csv_path and is_as_stored:

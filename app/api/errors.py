@@ -14,7 +14,6 @@ from app.errors import (
     Conflict,
     NotFound,
     PressroomError,
-    SettingsError,
     TooLarge,
     Unavailable,
 )
@@ -30,12 +29,10 @@ _STATUSES: dict[type[PressroomError], int] = {
     TooLarge: 413,
     Unavailable: 503,
 }
-NOT_SET_UP = "the service is not set up yet; its log says what is missing"
 
 
 def register_errors(app: Flask) -> None:
     app.register_error_handler(PressroomError, _answer_ours)
-    app.register_error_handler(SettingsError, _answer_not_set_up)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_unexpected)
 
@@ -52,12 +49,6 @@ def _answer_ours(error: PressroomError) -> Response:
     if isinstance(error, Unavailable):
         reply.headers["Retry-After"] = str(error.retry_after_seconds)
     return reply
-
-
-def _answer_not_set_up(error: SettingsError) -> Response:
-    """The reason is for the operator: it may name folders."""
-    log.error("services cannot be built", reason=str(error))
-    return _answer_ours(Unavailable(NOT_SET_UP))
 
 
 def _answer_http(error: HTTPException) -> Response:

@@ -7,10 +7,9 @@ import structlog
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app.api.errors import NOT_SET_UP
-from app.api.lazy import LazyServices, lazy_services
+from app.api.lazy import NOT_SET_UP, LazyServices, lazy_services
 from app.api.parsing import NoParameters, read_query
-from app.errors import PressroomError, SettingsError, Unavailable
+from app.errors import PressroomError, Unavailable
 from app.outbound import find_ca_bundle
 
 PATIENCE_SECONDS = 1.5
@@ -38,9 +37,6 @@ def show_readiness() -> ResponseReturnValue:
 def _verdict(check: Callable[[LazyServices], None], lazy: LazyServices) -> str:
     try:
         check(lazy)
-    except SettingsError as error:
-        log.warning("not ready", reason=str(error))
-        return NOT_SET_UP
     except PressroomError as error:
         return str(error)
     except Exception:  # a probe is answered whatever is broken

@@ -1,27 +1,41 @@
-"""The services, started by the first request that needs them and shared by all that follow.
+"""The services, started in the background and shared by every request.
 
-So the app can be made before a fork, and it starts while the database is away: a request is then
-answered 503, and the next one tries again. `run.py` begins in the background, and stops it.
+So the app can be made before a fork, and it answers while the database is away. One thread starts
+the services, goes on trying while that fails, and then keeps asking their database: whoever needs
+them meanwhile is answered 503 at once, and holds no web thread. `run.py` begins it, or the first
+request that needs them.
 """
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from functools import cached_property
 from typing import cast
 
+import structlog
 from flask import current_app
 
 from app.config import Settings
-from app.errors import PressroomError, Unavailable
+from app.errors import SettingsError, Unavailable
 from app.services import Services, build, build_samples, build_storage
 from app.sources import Samples
 from app.storage import Storage
 
-PATIENCE_SECONDS = 30.0
+DATABASE_SECONDS = 5.0
+"""What the database calls of a short request may take together."""
+FIRST_START_SECONDS = 5.0
 """A private MongoDB server that reads its journal back may take longer; callers are told so."""
+RETRY_SECONDS = 1.0
+PING_SECONDS = 3.0
 STOP_SECONDS = 10.0
+NOT_SET_UP = "the service is not set up yet; its log says what is missing"
+
+log = structlog.get_logger(__name__)
+
+
+def _log_settings_error(error: SettingsError) -> None:
+    """The reason is for the operator: it may name folders."""
+    log.error("services cannot be built", reason=str(error))
 
 
 class LazyServices:
@@ -41,18 +55,40 @@ class LazyServices:
         self._given = services
         self._build = build
         self._lock = threading.Lock()
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="start")
-        self._starting: Future[Services] | None = None
-        self._is_stopped = False
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._started: Services | None = None
+        self._is_tried = threading.Event()
+        self._patient_until = 0.0
+        self._fault = "the service is still starting; try again shortly"
 
-    def get(self, timeout_seconds: float = PATIENCE_SECONDS) -> Services:
-        """The running services. Raises Unavailable when they cannot be had now, SettingsError."""
+    def begin(self, refuse: Callable[[SettingsError], None] = _log_settings_error) -> None:
+        """Begins to start the services, if nobody has; `refuse` hears of unusable settings."""
+        with self._lock:
+            if self._thread or self._given or self._stopping.is_set():
+                return
+            self._patient_until = time.monotonic() + FIRST_START_SECONDS
+            self._thread = threading.Thread(
+                target=self._run, args=(refuse,), name="services", daemon=True
+            )
+            self._thread.start()
+
+    def get(self, timeout_seconds: float = FIRST_START_SECONDS) -> Services:
+        """The running services; only their first start is waited for.
+
+        Raises Unavailable with the reason when they or their database cannot be had now.
+        """
         if self._given:
             return self._given
-        try:
-            return self._begin().result(timeout_seconds)
-        except TimeoutError as error:
-            raise Unavailable("the service is still starting; try again shortly") from error
+        self.begin()
+        patience_seconds = min(timeout_seconds, self._patient_until - time.monotonic())
+        self._is_tried.wait(max(0.0, patience_seconds))
+        if self._stopping.is_set():
+            raise Unavailable("the service is stopping")
+        if self._fault:
+            raise Unavailable(self._fault)
+        assert self._started
+        return self._started
 
     @cached_property
     def storage(self) -> Storage:
@@ -66,26 +102,39 @@ class LazyServices:
     def stop(self) -> None:
         """Stops what was started here; nothing starts any more."""
         with self._lock:
-            self._is_stopped = True
-            starting = self._starting
-        self._starter.shutdown(wait=False)
-        if starting:
-            with suppress(PressroomError, TimeoutError):
-                starting.result(STOP_SECONDS).stop()
+            self._stopping.set()
+        if self._thread:
+            self._thread.join(STOP_SECONDS)
+        if self._started:
+            self._started.stop()
 
-    def _begin(self) -> Future[Services]:
-        """The start that is done or under way; a new one when the last has failed."""
-        with self._lock:
-            if self._is_stopped:
-                raise Unavailable("the service is stopping")
-            if self._starting is None or (self._starting.done() and self._starting.exception()):
-                self._starting = self._starter.submit(self._start)
-            return self._starting
+    def _run(self, refuse: Callable[[SettingsError], None]) -> None:
+        while not self._stopping.is_set():
+            fault = self._find_fault(refuse)
+            if fault and fault != self._fault:
+                log.warning("services wait", reason=fault)
+            self._fault = fault
+            self._is_tried.set()
+            self._stopping.wait(RETRY_SECONDS)
 
-    def _start(self) -> Services:
-        services = self._build(self.settings)
-        services.start()
-        return services
+    def _find_fault(self, refuse: Callable[[SettingsError], None]) -> str:
+        """Starts the services or, once they run, asks their database; empty when all is well."""
+        try:
+            if self._started:
+                self._started.database.ping(PING_SECONDS)
+            else:
+                services = self._build(self.settings)
+                services.start()
+                self._started = services
+        except SettingsError as error:
+            refuse(error)
+            return NOT_SET_UP
+        except Unavailable as error:
+            return str(error)
+        except Exception:  # the edge of the thread: nobody else would hear of it
+            log.exception("services failed to start")
+            return NOT_SET_UP
+        return ""
 
 
 def lazy_services() -> LazyServices:

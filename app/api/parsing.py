@@ -4,14 +4,16 @@ Every view calls this first: what a route does not know is refused, never ignore
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from flask import request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import BadRequest
 
 _SHOWN_CHARACTERS = 100
+
+Flag = Annotated[Literal["true", "false"], Field(description="true or false")]
 
 
 class Fields(BaseModel):

@@ -7,14 +7,16 @@ from flask.typing import ResponseReturnValue
 
 from app.api.batches import find_batch
 from app.api.bodies import accepted_body
-from app.api.lazy import lazy_services
+from app.api.lazy import DATABASE_SECONDS, lazy_services
 from app.api.parsing import NoParameters, read_query
+from app.database import deadline
 from app.errors import Conflict
 
 blueprint = Blueprint("redeliver", __name__)
 
 
 @blueprint.post("/redeliver/<request_id>")
+@deadline(DATABASE_SECONDS)
 def redeliver(request_id: str) -> ResponseReturnValue:
     read_query(NoParameters)
     services = lazy_services().get()

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from app.api.batches import find_batch
 from app.api.bodies import status_body
-from app.api.lazy import lazy_services
+from app.api.lazy import DATABASE_SECONDS, lazy_services
 from app.api.parsing import Fields, read_query
+from app.database import deadline
 from app.models import ImageStatus
 
 blueprint = Blueprint("status", __name__)
@@ -26,6 +27,7 @@ class StatusQuery(Fields):
 
 
 @blueprint.get("/status/<request_id>")
+@deadline(DATABASE_SECONDS)
 def show_status(request_id: str) -> ResponseReturnValue:
     query = read_query(StatusQuery)
     services = lazy_services().get()

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from app.api.bodies import accepted_body, fault_bodies
 from app.api.forms import SentFile, read_form
-from app.api.lazy import lazy_services
-from app.api.parsing import Fields, NoParameters, read_query
+from app.api.lazy import DATABASE_SECONDS, lazy_services
+from app.api.parsing import Fields, Flag, NoParameters, read_query
 from app.api.waiting import wait_for_end
 from app.catalog import BadUrl, absolute_url
 from app.config import Settings
@@ -42,7 +42,7 @@ class UploadForm(Fields):
     image_column: tuple[str, ...] = ()
     base_url: Annotated[str | None, _URL] = None
     on_error: Annotated[Literal["skip", "reject"], Field(description="skip or reject")] = "skip"
-    dry_run: Annotated[bool, Field(description="true or false")] = False
+    dry_run: Flag = "false"
 
 
 @blueprint.post("/upload")
@@ -52,8 +52,9 @@ def upload() -> ResponseReturnValue:
     file, form = read_form(UploadForm, lazy.settings)
     services = lazy.get()
     sent = _upload(file, form, lazy.settings, services.outbound)
-    if form.dry_run:
+    if form.dry_run == "true":
         return jsonify(_report_body(services.intake.check(sent)))
+    services.database.ping(DATABASE_SECONDS)  # storing has no deadline: a million rows take a while
     request_id = services.intake.accept(sent)
     ended, headers = wait_for_end(services, request_id)
     if ended:

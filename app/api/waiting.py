@@ -9,7 +9,8 @@ from flask import request
 from werkzeug.http import parse_list_header
 
 from app.api.bodies import status_body
-from app.api.lazy import slots
+from app.api.lazy import DATABASE_SECONDS, slots
+from app.database import deadline
 from app.errors import Unavailable
 from app.models import BatchStatus
 from app.services import Services
@@ -55,11 +56,12 @@ def _ended(services: Services, request_id: str, give_up_at: float) -> dict[str, 
     """Looks again and again, less often with time; a stop of the service ends it."""
     pause_seconds = _SHORTEST_PAUSE_SECONDS
     while True:
-        batch = services.database.batches.find(request_id)
-        if batch is None:
-            return None
-        if batch.status is not BatchStatus.PROCESSING:
-            return status_body(services, batch)
+        with deadline(DATABASE_SECONDS):
+            batch = services.database.batches.find(request_id)
+            if batch is None:
+                return None
+            if batch.status is not BatchStatus.PROCESSING:
+                return status_body(services, batch)
         pause_seconds = min(pause_seconds * 1.5, _LONGEST_PAUSE_SECONDS)
         remaining_seconds = give_up_at - time.monotonic()
         if remaining_seconds <= 0:

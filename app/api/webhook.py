@@ -1,5 +1,6 @@
 """`POST /webhook` receives what services like this one send; `GET /webhook` shows it."""
 
+import json
 from typing import Annotated
 
 from flask import Blueprint, jsonify, request
@@ -8,8 +9,9 @@ from pydantic import Field
 
 from app import webhooks
 from app.api.bodies import next_url
-from app.api.lazy import lazy_services
+from app.api.lazy import DATABASE_SECONDS, lazy_services
 from app.api.parsing import Fields, NoParameters, read_query
+from app.database import deadline
 
 blueprint = Blueprint("webhook", __name__)
 
@@ -23,6 +25,7 @@ class EventsQuery(Fields):
 
 
 @blueprint.post("/webhook")
+@deadline(DATABASE_SECONDS)
 def receive_webhook() -> ResponseReturnValue:
     read_query(NoParameters)
     request.max_content_length = webhooks.MAX_BODY_BYTES
@@ -34,11 +37,13 @@ def receive_webhook() -> ResponseReturnValue:
 
 
 @blueprint.get("/webhook")
+@deadline(DATABASE_SECONDS)
 def show_events() -> ResponseReturnValue:
     query = read_query(EventsQuery)
     events = lazy_services().get().database.events
     page, cursor = events.page(before=query.cursor, limit=query.limit)
     for event in page:
         event["received_at"] = webhooks.format_time(event["received_at"])
+        event["payload"] = json.loads(event["payload"])
     following = cursor and next_url("/webhook", cursor, limit=query.limit)
     return jsonify({"events": page, "next": following})

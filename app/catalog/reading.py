@@ -9,7 +9,7 @@ from app.catalog.cells import url_at, url_places
 from app.catalog.columns import Columns, find_columns
 from app.catalog.encodings import find_encoding
 from app.catalog.table import Dialect, Record, Table, read_table
-from app.catalog.urls import PLAIN_URL, BadUrl, absolute_url, shown
+from app.catalog.urls import PLAIN_URL, BadUrl, RelativeUrl, absolute_url, shown
 from app.errors import BadCatalog, BadRequest
 from app.models import Fault, FaultCode, ImageUrl, Row
 
@@ -143,6 +143,8 @@ class Catalog:
         for image in urls[:MAX_URLS_A_ROW]:
             try:
                 absolute_url(image.url, self.base_url)
+            except RelativeUrl as error:
+                yield image.column, FaultCode.BAD_URL, f"{error} or send base_url"
             except BadUrl as error:
                 yield image.column, FaultCode.BAD_URL, str(error)
         if len(urls) > MAX_URLS_A_ROW:

@@ -31,6 +31,10 @@ class BadUrl(ValueError):
     """What stands in a cell is no URL of an image; `str()` says why and what to write instead."""
 
 
+class RelativeUrl(BadUrl):
+    """A path that only a base URL could complete."""
+
+
 def absolute_url(url: str, base_url: str | None) -> str:
     """Return the ASCII URL to fetch for `url`, which is written as in the file.
 
@@ -70,9 +74,7 @@ def _completed(url: str, base_url: str | None) -> str:
     if not url:
         raise BadUrl("the URL is empty: write one that begins with https://")
     if base_url is None:
-        raise BadUrl(
-            f"{shown(url)} is a relative path: write a whole URL (https://…) or send base_url"
-        )
+        raise RelativeUrl(f"{shown(url)} is a relative path: write a whole URL (https://…)")
     return absolute_url(base_url.strip().rstrip("/") + "/" + url.lstrip("/"), None)
 
 

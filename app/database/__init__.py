@@ -4,6 +4,8 @@ Nothing outside this package knows how a document looks. Times are the server's 
 that machines whose clocks differ agree on which lease has run out.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ from app.database.schema import prepare
 from app.database.segments import Segments
 from app.errors import SettingsError
 
-__all__ = ["Database", "connect"]
+__all__ = ["Database", "connect", "deadline"]
 
 _NO_RIGHTS = {13, 18}  # Unauthorized, AuthenticationFailed
 
@@ -39,11 +41,21 @@ class Database:
     @translate_connection_errors
     def ping(self, timeout_seconds: float) -> None:
         """Raises DatabaseUnavailable when the server does not answer in time."""
-        with timeout(timeout_seconds):
+        with deadline(timeout_seconds):
             self.client.admin.command("ping")
 
     def close(self) -> None:
         self.client.close()
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Whatever is asked of the database inside has that long altogether; a decorator as well.
+
+    Not for reading through a whole request: the server counts the time that one cursor takes.
+    """
+    with timeout(seconds):
+        yield
 
 
 @translate_connection_errors

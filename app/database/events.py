@@ -4,16 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from bson.errors import InvalidDocument
 from pymongo import DESCENDING, WriteConcern
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.errors import DuplicateKeyError
 
 from app.database.documents import Document
 from app.database.errors import translating
-from app.errors import BadRequest
-
-_TOO_DEEP = 15  # MongoDB's Overflow: more than 180 levels
 
 
 @translating
@@ -23,30 +19,24 @@ class Events:
         self._events = database.get_collection("webhook_events", write_concern=durable)
         self._keep = keep
 
-    def save(self, webhook_id: str, received_at: datetime, payload: dict[str, Any]) -> bool:
-        """False when this id was received before; then nothing changes. Raises BadRequest."""
+    def save(self, webhook_id: str, received_at: datetime, payload: str) -> bool:
+        """False when this id was received before; then nothing changes.
+
+        `payload` is JSON text: as a document, names such as `$ref` would mean something to BSON.
+        """
         try:
             self._events.insert_one(
                 {"webhook_id": webhook_id, "received_at": received_at, "payload": payload}
             )
         except DuplicateKeyError:
             return False
-        except (InvalidDocument, OverflowError, UnicodeEncodeError) as error:
-            raise BadRequest(
-                "the body has a whole number beyond 64 bits, a name with NUL or half a surrogate "
-                "pair, which cannot be stored"
-            ) from error
-        except OperationFailure as error:
-            if error.code == _TOO_DEEP:
-                raise BadRequest("the body is nested too deeply to be stored") from error
-            raise
         self._drop_oldest()
         return True
 
     def _drop_oldest(self) -> None:
         surplus = self._events.estimated_document_count() - self._keep
         if surplus > 0:
-            oldest = self._events.find({}, {"_id": 1}).sort("received_at", 1).limit(surplus)
+            oldest = self._events.find({}, {"_id": 1}).sort("_id", 1).limit(surplus)
             self._events.delete_many({"_id": {"$in": [event["_id"] for event in oldest]}})
 
     def page(self, *, before: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:

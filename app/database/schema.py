@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo import ASCENDING, IndexModel
 from pymongo.database import Database
 from pymongo.errors import CollectionInvalid, OperationFailure
 
@@ -31,18 +31,16 @@ _INDEXES = {
         IndexModel([("state", ASCENDING), ("lease_expires_at", ASCENDING)]),
     ],
     "results": [],  # its _id is `<request_id>:<url_hash>`, which is the unique pair
-    "webhook_events": [
-        IndexModel("webhook_id", unique=True),
-        IndexModel([("received_at", DESCENDING), ("_id", DESCENDING)]),
-    ],
+    "webhook_events": [IndexModel("webhook_id", unique=True)],
 }
 
 
 def prepare(database: Database[dict[str, Any]]) -> None:
     """Makes what is missing; does nothing when all is there.
 
-    Raises SettingsError for a database that a newer version has written.
+    Raises SettingsError for a database that a newer version, or another program, has written.
     """
+    _check_requests(database)
     _check_version(database)
     for name, indexes in _INDEXES.items():
         if indexes:
@@ -55,6 +53,15 @@ def prepare(database: Database[dict[str, Any]]) -> None:
     except OperationFailure as error:  # another process made it between PyMongo's look and its act
         if error.code != _NAMESPACE_EXISTS:
             raise
+
+
+def _check_requests(database: Database[dict[str, Any]]) -> None:
+    found = next(database.list_collections(filter={"name": "requests"}), None)
+    if found and found["type"] != "view":
+        raise SettingsError(
+            f"MONGODB_DATABASE: {database.name} holds a collection named requests, which is to be "
+            "a view here; choose another name"
+        )
 
 
 def _check_version(database: Database[dict[str, Any]]) -> None:
