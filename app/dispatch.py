@@ -45,7 +45,7 @@ class Dispatcher:
         self._busy_threads = 0
         self._busy_in_lane: Counter[str] = Counter()
         self._busy_of_group: Counter[str] = Counter()
-        self._later = _Timer(self._enqueue)
+        self._later = _Timer(self._enqueue_first)
 
     def submit(self, group: str, lane: str, work: Work) -> None:
         """Runs `work` in a thread, in turn. It must not raise: nobody would hear of it."""
@@ -62,6 +62,14 @@ class Dispatcher:
         with self._lock:
             group = self._groups.setdefault(call.group, _Group())
             group.waiting.setdefault(call.lane, deque()).append(call)
+            self._start_what_fits()
+
+    def _enqueue_first(self, call: _Call) -> None:
+        """One that comes again has waited already."""
+        with self._lock:
+            group = self._groups.setdefault(call.group, _Group())
+            group.waiting.setdefault(call.lane, deque()).appendleft(call)
+            group.waiting.move_to_end(call.lane, last=False)
             self._start_what_fits()
 
     def _start_what_fits(self) -> None:

@@ -103,6 +103,7 @@ class Intake:
             self._store_file(batch, upload)
             self._store_rows(batch, upload)
         except LostClaim as error:
+            self._remove(batch.request_id)  # what was inserted after the sweeper had been there
             raise Unavailable("the upload was interrupted for too long; send it again") from error
         except BaseException:
             if self._remove(batch.request_id):
@@ -182,8 +183,9 @@ class Intake:
 
     def _remove(self, request_id: str) -> bool:
         """False when nothing was removed, since the upload has been accepted after all."""
+        batches = self._database.batches
         try:
-            if not self._database.batches.give_up(request_id):
+            if not batches.give_up(request_id) and batches.find(request_id):
                 return False
             remove(request_id, self._database, self._storage)
         except Unavailable as error:  # the sweeper does it once they are back

@@ -25,6 +25,8 @@ from app.storage import Storage
 TRIES = 3
 IMAGE_SECONDS = 180
 """All tries of one image together; no request hangs on its last few."""
+SHORTEST_TRY_SECONDS = 5.0
+"""Of one that had to wait for its turn beyond its time: a host is never blamed for our queue."""
 WAITS_SECONDS = (1.0, 5.0)
 IN_FLIGHT_BYTES = 268_435_456
 """Of fetched images in memory at once, in one process."""
@@ -89,7 +91,8 @@ class ImageMaker:
     def make(self, job: Job) -> ImageResult:
         """One try. Raises ImageFailed, Unavailable, Unwanted."""
         job.begin_try()
-        timeout_seconds = min(self.fetch_timeout_seconds, job.seconds_left())
+        left_seconds = max(job.seconds_left(), SHORTEST_TRY_SECONDS)
+        timeout_seconds = min(self.fetch_timeout_seconds, left_seconds)
         with self.memory.holding() as reserve, _memory_file() as coded:
             source = self.sources.fetch(job.url, timeout_seconds, reserve).body
             with self.coding_slots:

@@ -129,6 +129,7 @@ class Pipeline:
             return
         try:
             path = self._write_output_csv(batch, token)
+            self._end(batch, token, BatchStatus.COMPLETED, output_csv_path=path)
         except LostClaim as error:
             log.info("finish lost", request_id=request_id, reason=str(error))
         except (Stopped, Unavailable) as error:
@@ -142,8 +143,6 @@ class Pipeline:
             log.exception("finish failed", request_id=request_id)
             reason = "the output CSV could not be written: the service's log says why"
             self._end(batch, token, BatchStatus.FAILED, error=reason)
-        else:
-            self._end(batch, token, BatchStatus.COMPLETED, output_csv_path=path)
 
     def _write_output_csv(self, batch: Batch, token: int) -> str:
         """Its key carries the token of its writer, so that a late one overwrites nothing."""

@@ -4,9 +4,14 @@ Called for refused uploads, and by the sweeper: for uploads whose receiver died,
 that a worker had written when it died. Can be broken off and done again anywhere.
 """
 
+from collections.abc import Iterator
+from itertools import islice
+
 from app.database import Database
 from app.database.leases import ORPHAN_SECONDS
 from app.storage import Storage
+
+KEYS_AT_ONCE = 1_000
 
 
 def remove(request_id: str, database: Database, storage: Storage) -> None:
@@ -22,8 +27,8 @@ def remove(request_id: str, database: Database, storage: Storage) -> None:
 
 def remove_orphans(request_id: str, database: Database, storage: Storage) -> None:
     """Removes the files of an ended request that none of its documents names."""
-    for key in storage.find_older(f"processed/{request_id}", ORPHAN_SECONDS):
-        if not database.products.names(request_id, key):
+    for keys in _groups(storage.find_older(f"processed/{request_id}", ORPHAN_SECONDS)):
+        for key in set(keys) - database.products.find_named(request_id, keys):
             storage.delete(key)
     batch = database.batches.find(request_id)
     named = {batch.upload_path, batch.output_csv_path} if batch else set()
@@ -31,4 +36,8 @@ def remove_orphans(request_id: str, database: Database, storage: Storage) -> Non
         for key in storage.find_older(f"{area}/{request_id}", ORPHAN_SECONDS):
             if key not in named:
                 storage.delete(key)
-    database.batches.mark_tidy(request_id)
+
+
+def _groups(keys: Iterator[str]) -> Iterator[list[str]]:
+    while group := list(islice(keys, KEYS_AT_ONCE)):
+        yield group

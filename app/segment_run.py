@@ -242,6 +242,10 @@ def _failed(code: str, message: str, permanent: bool) -> ImageResult:
 
 
 def _host_of(url: str) -> str:
-    """Host and port, however they are written."""
+    """Host and port, however they are written; what has none fails when it is fetched."""
     parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return parts.netloc
+    return f"{parts.hostname}:{port}"

@@ -91,13 +91,14 @@ class SoloCoder:
     def _begin(self) -> socket.socket:
         if self._is_closed:
             raise CoderDied("the coder is not needed any more")
-        self._channel, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        self._channel.settimeout(CODING_SECONDS)
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        ours.settimeout(CODING_SECONDS)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (no part of it comes from a caller)
                 [*COMMAND, str(theirs.fileno())], pass_fds=[theirs.fileno()], cwd=_PROJECT_DIR
             )
-        return self._channel
+        self._channel = ours
+        return ours
 
     def _end(self) -> None:
         if self._channel:

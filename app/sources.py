@@ -11,7 +11,7 @@ _SERVED = (".csv", ".jpg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".t
 
 
 class Fetcher(Protocol):
-    """Fetches an image; calls `reserve` with its size before it holds it. Raises ImageFailed."""
+    """Fetches an image; one from outside is reserved before it is held. Raises ImageFailed."""
 
     def fetch(self, url: str, timeout_seconds: float, reserve: Reserve) -> Fetched: ...
 

@@ -6,6 +6,8 @@ webhooks that are due, and removes what dead receivers and workers have left.
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -16,6 +18,8 @@ from app.removal import remove, remove_orphans
 from app.storage import Storage
 
 TICK_SECONDS = 1.0
+STOP_SECONDS = 2
+TIDIED_A_SWEEP = 10
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +51,7 @@ class Sweeper:
     def stop(self) -> None:
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_SECONDS)
 
     def sweep(self) -> None:
         """Once over everything. Raises Unavailable."""
@@ -57,11 +61,11 @@ class Sweeper:
         self._deliver_webhooks()
         for request_id in self._database.batches.claim_abandoned():
             self._each(request_id, self._remove)
-        for request_id in self._database.batches.find_untidy():
-            self._each(request_id, self._remove_orphans)
         self._storage.check_room()
         for request_id in self._database.batches.find_processing():
             self._each(request_id, self._pipeline.go_on)
+        for request_id, due_at in self._database.batches.find_untidy()[:TIDIED_A_SWEEP]:
+            self._each(request_id, partial(self._tidy, due_at))
 
     def _each(self, request_id: str, act: Callable[[str], None]) -> None:
         """One request that goes wrong must not keep the others waiting."""
@@ -75,8 +79,9 @@ class Sweeper:
     def _remove(self, request_id: str) -> None:
         remove(request_id, self._database, self._storage)
 
-    def _remove_orphans(self, request_id: str) -> None:
+    def _tidy(self, due_at: datetime, request_id: str) -> None:
         remove_orphans(request_id, self._database, self._storage)
+        self._database.batches.mark_tidy(request_id, due_at)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

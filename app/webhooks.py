@@ -28,6 +28,7 @@ from app.models import Batch, BatchStatus, Counts, Webhook, WebhookState
 from app.outbound import Outbound, PostFailed
 
 TIMEOUT_SECONDS = 15
+STOP_SECONDS = 2
 WAITS_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 LONGEST_WAIT_SECONDS = 86_400
 MAX_BODY_BYTES = 65_536
@@ -122,13 +123,14 @@ class Deliverer:
         self._secrets = secrets
         self._own_receiver = own_receiver
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="webhook")
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._under_way: Counter[str] = Counter()
+        self._is_stopped = False
 
     def deliver_due(self) -> None:
         """Begins to send every webhook whose time has come. Raises DatabaseUnavailable."""
-        with self._lock:
-            while self._under_way.total() < _AT_ONCE:
+        with self._changed:
+            while not self._is_stopped and self._under_way.total() < _AT_ONCE:
                 busy = [host for host, tries in self._under_way.items() if tries >= _AT_A_HOST]
                 webhook = self._database.batches.claim_webhook(datetime.now(UTC), busy)
                 if webhook is None:
@@ -137,8 +139,11 @@ class Deliverer:
                 self._pool.submit(self._deliver, webhook)
 
     def stop(self) -> None:
-        """Waits for the tries under way, `TIMEOUT_SECONDS` at most."""
-        self._pool.shutdown(wait=True)
+        """Gives the tries under way a little time; what they leave unrecorded is sent again."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.wait_for(lambda: not self._under_way.total(), STOP_SECONDS)
+        self._pool.shutdown(wait=False)
 
     def _deliver(self, webhook: Webhook) -> None:
         try:
@@ -156,8 +161,9 @@ class Deliverer:
         except Exception:  # the edge of the thread: nobody else would hear of it
             log.exception("webhook failed", request_id=webhook.request_id)
         finally:
-            with self._lock:
+            with self._changed:
                 self._under_way -= Counter([webhook.host])
+                self._changed.notify_all()
 
     def _post(self, webhook: Webhook) -> Webhook:
         now = datetime.now(UTC)

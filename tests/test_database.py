@@ -157,6 +157,7 @@ def test_only_a_process_that_is_certainly_gone_is_dead():
     assert is_dead(me | {"started": "1"})
     assert is_dead(me | {"pid": 2**22 + 1})
     assert not is_dead(me | {"host": "elsewhere boot pid:[1]", "pid": 2**22 + 1})
+    assert not is_dead(me | {"host": me["host"].replace(" ", " other-", 1), "pid": 2**22 + 1})
 
 
 def test_claims_without_results_are_counted_and_results_begin_anew(database, accepted):

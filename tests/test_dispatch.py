@@ -95,6 +95,28 @@ def test_one_group_leaves_threads_for_whoever_comes_next(make_dispatcher):
     release.set()
 
 
+def test_work_that_comes_again_goes_first(make_dispatcher):
+    dispatcher = make_dispatcher(threads=1, per_lane=1)
+    order, gate, finished = [], threading.Event(), threading.Event()
+    answers = [0.0, None]
+
+    def again():
+        order.append("again")
+        return answers.pop(0)
+
+    def wait():
+        gate.wait(0.2)
+        order.append("other")
+
+    dispatcher.submit("a", "h", again)
+    for _ in range(5):
+        dispatcher.submit("a", "h", wait)
+    dispatcher.submit("a", "h", finished.set)
+
+    assert finished.wait(PATIENCE_SECONDS)
+    assert order.index("again", 1) <= 2
+
+
 def test_work_that_asks_for_it_runs_again_later(make_dispatcher):
     dispatcher = make_dispatcher(threads=1, per_lane=1)
     answers, done = [0.05, 0.01, None], threading.Event()

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 from app import making, segment_run, solo
 from app import services as services_module
-from app.errors import ImageFailed, StorageUnavailable
+from app.errors import ImageFailed, StorageUnavailable, Unavailable
 from app.intake import Upload
 from app.models import BatchOptions, BatchStatus, Counts, ImageStatus
 from app.outbound import Fetched
@@ -302,6 +303,30 @@ def test_what_was_made_before_the_disk_was_full_is_recorded(begin, origin, wait_
     monkeypatch.setattr(services.storage, "put", put)
     wait_for(lambda: ended(services, request_id))
     assert services.database.segments.sum_counts(request_id).completed == 20
+
+
+def test_an_upload_that_was_swept_away_while_it_stalled_is_not_accepted_and_leaves_nothing(
+    begin, wait_for, monkeypatch
+):
+    services = begin()
+    database, storage = services.database, services.storage
+    requests = database.client[database.name]
+    put = storage.put
+
+    def put_after_the_sweep(key, file):
+        requests["processing_requests"].update_one(
+            {"status": "receiving"},
+            {"$set": {"lease_expires_at": datetime(2026, 1, 1, tzinfo=UTC)}},
+        )
+        wait_for(lambda: not requests["processing_requests"].count_documents({}))
+        put(key, file)
+
+    monkeypatch.setattr(storage, "put", put_after_the_sweep)
+    with pytest.raises(Unavailable):
+        upload(services, [[url] for url in urls(3)])
+
+    assert requests["products"].count_documents({}) == 0
+    assert requests["segments"].count_documents({}) == 0
 
 
 def test_names_are_made_of_place_source_and_content(begin, settings, wait_for):

@@ -85,7 +85,7 @@ def _authority(url: str, authority: str) -> str:
         raise BadUrl(f"the URL carries a user name or password: remove all before {shown(host)}")
     match = _AUTHORITY.fullmatch(authority)
     host, port = match.groups() if match else ("", None)
-    if match is None or (port and not 0 < int(port[:6]) < 65536):
+    if match is None or (port and not 0 < int(port.lstrip("0")[:6] or 0) < 65536):
         raise BadUrl(f"{shown(url)} has a bad host or port: ports go from 1 to 65535")
     if not host:
         raise BadUrl(f"{shown(url)} names no host: write it as https://host/path")

@@ -79,7 +79,8 @@ class Batches:
     def give_up(self, request_id: str) -> bool:
         """Hides an upload that is not accepted; `forget` ends it once its parts are gone.
 
-        False when it was accepted after all: the commit had come through, its answer had not.
+        False when it is not being received any more: swept away, or accepted after all, where
+        the commit had come through and only its answer had not.
         """
         given_up = self._requests.update_one(
             {"request_id": request_id, "status": "receiving"},
@@ -218,11 +219,12 @@ class Batches:
 
     # Tidying
 
-    def find_untidy(self) -> list[str]:
-        """Requests whose folders are to be tidied by now."""
+    def find_untidy(self) -> list[tuple[str, datetime]]:
+        """Requests whose folders are to be tidied by now, and since when."""
         due = {"clean_at": {"$ne": None}, "$expr": {"$lt": ["$clean_at", "$$NOW"]}}
-        found = self._requests.find(due | {"status": _VISIBLE}, {"request_id": 1}).limit(100)
-        return [document["request_id"] for document in found]
+        fields = {"request_id": 1, "clean_at": 1}
+        found = self._requests.find(due | {"status": _VISIBLE}, fields).limit(100)
+        return [(document["request_id"], document["clean_at"]) for document in found]
 
     def tidy_later(self, request_id: str) -> None:
         """A worker that came too late may have left files, also after the request's end."""
@@ -231,8 +233,11 @@ class Batches:
             [{"$set": {"clean_at": lease(ORPHAN_SECONDS + 1)}}],
         )
 
-    def mark_tidy(self, request_id: str) -> None:
-        self._requests.update_one({"request_id": request_id}, {"$set": {"clean_at": None}})
+    def mark_tidy(self, request_id: str, due_at: datetime) -> None:
+        """A no-op when it is to be tidied once more since."""
+        self._requests.update_one(
+            {"request_id": request_id, "clean_at": due_at}, {"$set": {"clean_at": None}}
+        )
 
     # Webhooks
 

@@ -31,13 +31,9 @@ def claimant(pid: int | None = None) -> dict[str, Any]:
 
 
 def is_dead(claim: dict[str, Any]) -> bool:
-    """True only when the claimant ran on this host and certainly runs no more."""
-    same_machine = claim["host"].split(" ")[0] == _host().split(" ")[0]
-    if not same_machine:
-        return False
-    if claim["host"] != _host():
-        return _boot_id() not in claim["host"]
-    return bool(claim["started"] != _start_time(claim["pid"]))
+    """True only when the claimant ran on this host, since its boot, and certainly runs no more."""
+    is_here = claim["host"] == _host()
+    return is_here and bool(claim["started"] != _start_time(claim["pid"]))
 
 
 @cache

@@ -78,13 +78,13 @@ class Products:
         ):
             raise LostClaim(f"segment {segment.id} was taken over")
 
-    def names(self, request_id: str, path: str) -> bool:
-        """Whether a product names that file; the file's own name begins with the product's row."""
-        row = path.rpartition("/")[2].partition("-")[0]
-        if not row.isdecimal():
-            return False
-        query = {"request_id": request_id, "row": int(row), "images.path": path}
-        return self._products.find_one(query, {"_id": 1}) is not None
+    def find_named(self, request_id: str, paths: Iterable[str]) -> set[str]:
+        """Those of the paths that a product names; a file's name begins with its product's row."""
+        wanted = set(paths)
+        rows = {path.rpartition("/")[2].partition("-")[0] for path in wanted}
+        query = {"request_id": request_id, "row": {"$in": [int(r) for r in rows if r.isdecimal()]}}
+        found = self._products.find(query, {"images.path": 1})
+        return wanted & {image.get("path") for document in found for image in document["images"]}
 
     def page(
         self,

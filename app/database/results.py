@@ -38,6 +38,11 @@ class Results:
         """Claims what is free; one operation when no URL was seen before, else two or three."""
         ids = {_id(segment, url): url for url in urls}
         taken = self._insert_claims(segment, ids)
+        if taken:  # some by an earlier worker of this segment: from here on nobody takes them over
+            self._results.update_many(
+                {"_id": {"$in": taken}, "segment": segment.id, "token": {"$lt": segment.token}},
+                {"$set": {"token": segment.token}},
+            )
         done: dict[str, ImageResult] = {}
         held: dict[str, tuple[str, int]] = {}
         for document in self._results.find({"_id": {"$in": taken}}):
@@ -46,12 +51,6 @@ class Results:
                 done[url] = result_of(document["result"])
             elif document["segment"] != segment.id:
                 held[url] = (document["segment"], document["token"])
-        own = [key for key in taken if ids[key] not in done and ids[key] not in held]
-        if own:  # claimed by an earlier worker of this segment
-            self._results.update_many(
-                {"_id": {"$in": own}, "segment": segment.id, "token": {"$lt": segment.token}},
-                {"$set": {"token": segment.token}},
-            )
         mine = tuple(url for url in ids.values() if url not in done and url not in held)
         return UrlClaims(mine, done, held)
 

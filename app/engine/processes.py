@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ import structlog
 from app.config import PROJECT_DIR
 
 RESTART_SECONDS = 0.2
-STOP_SECONDS = 22
+STOP_SECONDS = 19
 """A worker puts back what is unfinished in less; one that hangs is killed then."""
 
 log = structlog.get_logger(__name__)
@@ -37,8 +38,9 @@ class ProcessEngine:
     def stop(self) -> None:
         for worker in self._workers:
             worker.close()
+        give_up_at = time.monotonic() + STOP_SECONDS
         for worker in self._workers:
-            worker.join()
+            worker.join(max(0.0, give_up_at - time.monotonic()))
 
 
 class _Worker:
@@ -65,9 +67,9 @@ class _Worker:
             assert self._process.stdin
             self._process.stdin.close()
 
-    def join(self) -> None:
+    def join(self, timeout_seconds: float) -> None:
         try:
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
         self._keeper.join()
@@ -94,4 +96,7 @@ class _Worker:
                 with suppress(OSError):
                     assert self._process.stdin
                     self._process.stdin.close()
-                self._process = self._spawn()
+                try:
+                    self._process = self._spawn()
+                except OSError as error:  # no memory, too many processes: it may pass
+                    log.warning("worker not started", worker=self._number, reason=str(error))

@@ -8,6 +8,8 @@ import structlog
 from app.dispatch import Dispatcher
 from app.errors import Unavailable
 
+STOP_SECONDS = 18
+"""A segment that waits for a database which hangs is left to its lease."""
 SEGMENTS_AT_ONCE = 32
 SEGMENTS_A_REQUEST = 3
 """Enough that the end of one segment does not leave threads idle; few, so that requests share."""
@@ -33,13 +35,13 @@ class ThreadEngine:
             if self._is_stopped or segment_id in self._held:
                 return
             self._held.add(segment_id)
-        request_id = segment_id.partition(":")[0]
-        self._dispatcher.submit(request_id, request_id, lambda: self._run(segment_id))
+            request_id = segment_id.partition(":")[0]
+            self._dispatcher.submit(request_id, request_id, lambda: self._run(segment_id))
 
     def stop(self) -> None:
         with self._changed:
             self._is_stopped = True
-            self._changed.wait_for(lambda: self._running == 0)
+            self._changed.wait_for(lambda: self._running == 0, STOP_SECONDS)
         self._dispatcher.stop()
 
     def _run(self, segment_id: str) -> None:

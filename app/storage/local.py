@@ -76,7 +76,7 @@ class LocalStorage:
         limit = time.time() - age_seconds
         root = self._path(folder)
         with _disk_errors():
-            for path in sorted(root.rglob("*")):
+            for path in root.rglob("*"):
                 with suppress(FileNotFoundError):
                     if path.is_file() and path.stat().st_mtime < limit and path.name != ".gitkeep":
                         yield f"{folder}/{path.relative_to(root).as_posix()}"
