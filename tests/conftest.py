@@ -103,13 +103,16 @@ class Client(FlaskClient):
 @pytest.fixture
 def client_of():
     """A function that makes an app as `create_app` does, and a client of it."""
+    made = []
 
     def make(*args):
-        app = create_app(*args)
-        app.test_client_class = Client
-        return app.test_client()
+        made.append(create_app(*args))
+        made[-1].test_client_class = Client
+        return made[-1].test_client()
 
-    return make
+    yield make
+    for app in made:
+        app.extensions["pressroom"].stop()
 
 
 @pytest.fixture

@@ -62,14 +62,14 @@ def test_a_dry_run_keeps_no_key(upload, catalog):
 def test_twenty_uploads_at_once_are_one_request(client_of, settings, services, catalog):
     together = threading.Barrier(20)
 
-    def send(_):
-        client = client_of(settings, services)
-        together.wait(20)
+    def send(client):
+        together.wait(60)
         file = (io.BytesIO(catalog.encode()), "catalog.csv")
         return client.post("/upload", data={"file": file}, headers=KEY)
 
+    clients = [client_of(settings, services) for _ in range(20)]
     with ThreadPoolExecutor(20) as pool:
-        replies = list(pool.map(send, range(20)))
+        replies = list(pool.map(send, clients))
 
     assert {reply.status_code for reply in replies} == {202}
     assert len({reply.json["request_id"] for reply in replies}) == 1
