@@ -19,6 +19,7 @@ import structlog
 from app.catalog import Catalog, Columns, open_catalog
 from app.database import Database
 from app.errors import BadCatalog, Conflict, KeyTaken, LostClaim, Unavailable
+from app.every import Every
 from app.models import Batch, BatchOptions, BatchStatus, Fault, IdempotencyKey, Row
 from app.removal import remove
 from app.storage import Storage
@@ -152,16 +153,14 @@ class Intake:
     def _store_file(self, batch: Batch, upload: Upload) -> None:
         upload.file.seek(0)
         with self._storage.create(f"uploads/{batch.request_id}") as stored:
-            renew = _Every(
-                RENEW_SECONDS, lambda: self._database.batches.renew_intake(batch.request_id)
-            )
+            renew = self._renewal(batch)
             while chunk := upload.file.read(COPY_BYTES):
                 stored.write(chunk)
                 renew.when_due()
             self._storage.put(batch.upload_path, stored)
 
     def _store_rows(self, batch: Batch, upload: Upload) -> None:
-        renew = _Every(RENEW_SECONDS, lambda: self._database.batches.renew_intake(batch.request_id))
+        renew = self._renewal(batch)
         runs = _Runs()
         with self._open(upload) as catalog:
             for rows in _groups(catalog.rows()):
@@ -171,6 +170,9 @@ class Intake:
             _refuse_faults(upload, catalog)
         self._database.segments.insert(batch.request_id, runs.closed())
         self._database.batches.commit(batch.request_id, rows=runs.rows, total=runs.images)
+
+    def _renewal(self, batch: Batch) -> Every:
+        return Every(RENEW_SECONDS, lambda: self._database.batches.renew_intake(batch.request_id))
 
     def _open(self, upload: Upload):  # type: ignore[no-untyped-def]
         upload.file.seek(0)
@@ -278,17 +280,3 @@ class _Runs:
         self._runs.append((self._first_row, self.rows))
         self._first_row = self.rows + 1
         self._images = 0
-
-
-class _Every:
-    """Does something when that many seconds have passed since the last time."""
-
-    def __init__(self, seconds: float, action: Callable[[], None]):
-        self._seconds = seconds
-        self._action = action
-        self._last = time.monotonic()
-
-    def when_due(self) -> None:
-        if time.monotonic() - self._last > self._seconds:
-            self._action()
-            self._last = time.monotonic()

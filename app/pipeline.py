@@ -25,6 +25,7 @@ from app.errors import (
     StorageUnavailable,
     Unavailable,
 )
+from app.every import Every
 from app.exports import Exports
 from app.making import ImageMaker
 from app.models import Batch, BatchStatus, Segment
@@ -148,15 +149,14 @@ class Pipeline:
         """Its key carries the token of its writer, so that a late one overwrites nothing."""
         folder = f"outputs/{batch.request_id}"
         key = f"{folder}/{token}.csv"
-        renewed_at = time.monotonic()
+        batches = self.database.batches
+        renewal = Every(RENEW_SECONDS, lambda: batches.renew_finish(batch.request_id, token))
         with self.storage.create(folder) as file:
             for chunk in self.exports.output_csv(batch):
                 file.write(chunk)
                 if self.stopping.is_set():
                     raise Stopped
-                if time.monotonic() - renewed_at > RENEW_SECONDS:
-                    self.database.batches.renew_finish(batch.request_id, token)
-                    renewed_at = time.monotonic()
+                renewal.when_due()
             self.storage.put(key, file)
         return key
 

@@ -22,7 +22,7 @@ ONLY_IN = {
 }
 
 LAYERS = [
-    {"errors", "models"},
+    {"errors", "every", "models"},
     {
         "addresses",
         "budget",

@@ -9,15 +9,9 @@ import pytest
 from app.addresses import AddressGuard, parse_allowed_addresses
 from app.errors import ImageFailed
 from app.outbound import Outbound, find_ca_bundle
-from tests.origin import HangUp, LoopbackOnly, Origin, head
+from tests.origin import HangUp, LoopbackOnly, head
 
 MAX_IMAGE_BYTES = 100_000
-
-
-@pytest.fixture
-def origin():
-    with Origin() as origin:
-        yield origin
 
 
 @pytest.fixture

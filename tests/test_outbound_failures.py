@@ -10,15 +10,9 @@ import pytest
 from app.addresses import AddressGuard, parse_allowed_addresses
 from app.errors import ImageFailed
 from app.outbound import Outbound
-from tests.origin import LoopbackOnly, Origin, head
+from tests.origin import LoopbackOnly, head
 
 MAX_IMAGE_BYTES = 100_000
-
-
-@pytest.fixture
-def origin():
-    with Origin() as origin:
-        yield origin
 
 
 @pytest.fixture
