@@ -1,43 +1,75 @@
-"""A budget of bytes, so that memory is bounded by what images weigh and not only by their count."""
+"""A budget of bytes or pixels, so that memory is bounded by what images weigh and not their count.
+
+Whoever holds an image holds a room of the budget with it, from thread to thread.
+"""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-Reserve = Callable[[int], None]
-"""Waits until so many bytes more may be held."""
+TakeUpTo = Callable[[int], bool]
+"""Enlarges a room to so many bytes in all, without waiting; False when there is no room for it."""
 
 
-class ByteBudget:
+class Budget:
     """Shared by threads; what is larger than all of it waits until nothing else is held."""
 
-    def __init__(self, most_bytes: int):
-        self._most_bytes = most_bytes
-        self._held_bytes = 0
+    def __init__(self, most: int):
+        self._most = most
+        self._held = 0
         self._changed = threading.Condition()
 
-    @contextmanager
-    def holding(self) -> Iterator[Reserve]:
-        """What is reserved inside is given back at the end.
+    def room(self) -> "Room":
+        """An empty one."""
+        return Room(self)
 
-        Reserve once and all at once: two that each hold a part and wait for the rest wait for ever.
-        """
-        reserved = 0
+    def resize(self, old: int, new: int, *, waiting: bool) -> bool:
+        """Exchanges what a room holds; False when it does not fit and `waiting` is not wanted."""
 
-        def reserve(size_bytes: int) -> None:
-            nonlocal reserved
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: (
-                        not self._held_bytes or self._held_bytes + size_bytes <= self._most_bytes
-                    )
-                )
-                self._held_bytes += size_bytes
-            reserved += size_bytes
+        def fits() -> bool:
+            others = self._held - old
+            return new <= old or not others or others + new <= self._most
 
-        try:
-            yield reserve
-        finally:
-            with self._changed:
-                self._held_bytes -= reserved
+        with self._changed:
+            if not (self._changed.wait_for(fits) if waiting else fits()):
+                return False
+            self._held += new - old
+            if new < old:
                 self._changed.notify_all()
+            return True
+
+
+class Room:
+    """A part of a budget, given back when it is released, or forgotten with what it was for."""
+
+    def __init__(self, budget: Budget):
+        self._budget = budget
+        self.size = 0
+
+    def take(self, size: int) -> None:
+        """Waits until so much may be held; only for an empty room.
+
+        Two that each hold a part and wait for the rest would wait for ever.
+        """
+        assert not self.size
+        self._budget.resize(0, size, waiting=True)
+        self.size = size
+
+    def take_up_to(self, size: int) -> bool:
+        """Holds at least so much, at once or not at all."""
+        if size > self.size:
+            if not self._budget.resize(self.size, size, waiting=False):
+                return False
+            self.size = size
+        return True
+
+    def shrink(self, size: int) -> None:
+        """Gives back what is held beyond `size`."""
+        if size < self.size:
+            self._budget.resize(self.size, size, waiting=True)
+            self.size = size
+
+    def release(self) -> None:
+        self.shrink(0)
+
+    def __del__(self) -> None:
+        self.release()

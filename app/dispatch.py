@@ -14,8 +14,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-Work = Callable[[], float | None]
-"""Does a piece of work; returns None when done, or the seconds to wait before running again."""
+import structlog
+
+Work = Callable[[], None]
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,16 @@ class Dispatcher:
         self._busy_of_group: Counter[str] = Counter()
         self._later = _Timer(self._enqueue_first)
 
-    def submit(self, group: str, lane: str, work: Work) -> None:
-        """Runs `work` in a thread, in turn. It must not raise: nobody would hear of it."""
-        self._enqueue(_Call(group, lane, work))
+    def submit(self, group: str, lane: str, work: Work, *, after_seconds: float = 0) -> None:
+        """Runs `work` in a thread, in turn. It must not raise: nobody would hear of it.
+
+        What has waited `after_seconds`, as it is tried again, goes before what is new.
+        """
+        call = _Call(group, lane, work)
+        if after_seconds:
+            self._later.call(after_seconds, call)
+        else:
+            self._enqueue(call)
 
     def stop(self) -> None:
         """Drops what waits; what runs ends by itself."""
@@ -75,8 +85,6 @@ class Dispatcher:
     def _start_what_fits(self) -> None:
         while self._busy_threads < self._threads and (call := self._take_next()):
             self._busy_threads += 1
-            self._busy_in_lane[call.lane] += 1
-            self._busy_of_group[call.group] += 1
             self._pool.submit(self._run, call)
 
     def _take_next(self) -> _Call | None:
@@ -88,6 +96,8 @@ class Dispatcher:
                 if self._busy_in_lane[lane] < self._per_lane:
                     call = calls.popleft()
                     self._move_back(name, group, lane)
+                    self._busy_in_lane[lane] += 1
+                    self._busy_of_group[name] += 1
                     return call
         return None
 
@@ -100,21 +110,24 @@ class Dispatcher:
         if not group.waiting:
             del self._groups[name]
 
-    def _run(self, call: _Call) -> None:
-        again_after_seconds = None
-        try:
-            again_after_seconds = call.work()
-        finally:
-            self._free(call)
-        if again_after_seconds is not None:
-            self._later.call(again_after_seconds, call)
+    def _run(self, call: _Call | None) -> None:
+        """One call after the other, without waking another thread for each."""
+        while call:
+            try:
+                call.work()
+            except Exception:  # the edge of the thread: its place must not be lost
+                log.exception("call failed", group=call.group, lane=call.lane)
+            call = self._go_on(call)
 
-    def _free(self, call: _Call) -> None:
+    def _go_on(self, done: _Call) -> _Call | None:
+        """The next call for the same thread."""
         with self._lock:
-            self._busy_threads -= 1
-            _decrease(self._busy_in_lane, call.lane)
-            _decrease(self._busy_of_group, call.group)
-            self._start_what_fits()
+            _decrease(self._busy_in_lane, done.lane)
+            _decrease(self._busy_of_group, done.group)
+            call = self._take_next()
+            if call is None:
+                self._busy_threads -= 1
+            return call
 
 
 def _decrease(counter: "Counter[str]", name: str) -> None:

@@ -11,6 +11,7 @@ PressroomError
 │   ├── DatabaseUnavailable
 │   └── StorageUnavailable
 ├── KeyTaken               an Idempotency-Key that names an earlier upload
+├── NoRoom                 a budget of memory is spent; take room first, then try again
 ├── LostClaim              another worker has taken this work over; write nothing
 └── ImageFailed            this one image cannot be had or read; the others go on
 """
@@ -74,6 +75,14 @@ class StorageUnavailable(Unavailable):
 
 class KeyTaken(PressroomError):
     pass
+
+
+class NoRoom(PressroomError):
+    """What was begun needs `size` bytes in all, which are not to be had without waiting."""
+
+    def __init__(self, size: int):
+        super().__init__(f"no room for {size:,} bytes at the moment")
+        self.size = size
 
 
 class LostClaim(PressroomError):

@@ -1,26 +1,27 @@
-"""One image: fetch → compress → store. Called by `segment_run`, in the dispatcher's threads."""
+"""One image: fetch → compress; what comes of it is stored and recorded by `segment_run`.
+
+Fetching waits for the network and has many threads, coding burns a core and has as many as there
+are: both are called by `segment_run`, each in its own pool.
+"""
 
 import hashlib
 import os
 import random
 import re
-import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
-from app.budget import ByteBudget
+from app.budget import Budget, Room
 from app.compress import Compressed, Limits, compress
-from app.errors import ImageFailed, StorageUnavailable
+from app.errors import ImageFailed, NoRoom, StorageUnavailable
 from app.models import BatchOptions, ErrorCode, ImageResult, ImageStatus
 from app.solo import CoderDied, SoloCoder
 from app.sources import Fetcher
-from app.storage import Storage
 
 TRIES = 3
 IMAGE_SECONDS = 180
@@ -29,7 +30,9 @@ SHORTEST_TRY_SECONDS = 5.0
 """Of one that had to wait for its turn beyond its time: a host is never blamed for our queue."""
 WAITS_SECONDS = (1.0, 5.0)
 IN_FLIGHT_BYTES = 268_435_456
-"""Of fetched images in memory at once, in one process."""
+"""Of images in memory at once, fetched or coded and not yet stored, in one process."""
+PIXELS_IN_FLIGHT = 100_000_000
+"""Being coded at once, in one process: two of the largest, at up to some 12 bytes a pixel."""
 SOLO_DEATHS = 3
 """An image is poison when coding it has ended so many processes that had nothing else to do."""
 
@@ -76,50 +79,83 @@ class Job:
         return wait_seconds if wait_seconds < self.seconds_left() else None
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A source, and the room that it takes of the memory."""
+
+    body: bytes
+    room: Room
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A compressed image that is to be stored as `result.path`; its room goes with it."""
+
+    result: ImageResult
+    content: bytes
+    room: Room
+
+
 @dataclass(frozen=True)
 class ImageMaker:
-    """Makes images, any number at once; `coding_slots` has a permit for each that may be coded."""
+    """Makes images, any number at once; `pixels` are those being coded, in all threads together."""
 
-    storage: Storage
     sources: Fetcher
-    memory: ByteBudget
-    coding_slots: threading.Semaphore
+    memory: Budget
+    pixels: Budget
     limits: Limits
     jpeg_optimize: bool
     fetch_timeout_seconds: float
 
-    def make(self, job: Job) -> ImageResult:
-        """One try. Raises ImageFailed, Unavailable, Unwanted."""
+    def fetch(self, job: Job) -> Fetched:
+        """One try. Raises ImageFailed, Unwanted."""
         job.begin_try()
         left_seconds = max(job.seconds_left(), SHORTEST_TRY_SECONDS)
         timeout_seconds = min(self.fetch_timeout_seconds, left_seconds)
-        with self.memory.holding() as reserve, _memory_file() as coded:
-            source = self.sources.fetch(job.url, timeout_seconds, reserve).body
-            with self.coding_slots:
-                made = self._compress(job, source, coded)
-            digest, bytes_out = _digest_and_size(coded)
-            path = self._store(job, coded, file_name(job, digest, made.extension))
-        return ImageResult(
-            ImageStatus.COMPLETED, path, len(source), bytes_out, kept_original=made.kept_original
-        )
+        room = self.memory.room()
+        while True:
+            try:
+                body = self.sources.fetch(job.url, timeout_seconds, room.take_up_to).body
+            except NoRoom as error:
+                room.release()
+                room.take(error.size)  # outside the time that the host has
+            else:
+                room.shrink(len(body))
+                return Fetched(body, room)
 
-    def _store(self, job: Job, coded: BinaryIO, name: str) -> str:
-        """Its storage key."""
-        folder = f"processed/{job.request_id}"
-        coded.seek(0)
-        with self.storage.create(folder) as file:
-            shutil.copyfileobj(coded, file)
-            if not job.is_wanted():
-                raise Unwanted
-            self.storage.put(f"{folder}/{name}", file)
-        return f"{folder}/{name}"
+    def code(self, job: Job, source: Fetched) -> Made:
+        """Raises ImageFailed, StorageUnavailable, Unwanted."""
+        if not job.is_wanted():
+            raise Unwanted
+        with _memory_file() as file:
+            made = self._compress(job, source.body, file)
+            content = os.pread(file.fileno(), file.tell(), 0)
+        source.room.shrink(len(content))
+        path = f"processed/{job.request_id}/{file_name(job, content, made.extension)}"
+        result = ImageResult(
+            ImageStatus.COMPLETED,
+            path,
+            len(source.body),
+            len(content),
+            kept_original=made.kept_original,
+        )
+        return Made(result, content, source.room)
 
     def _compress(self, job: Job, source: bytes, file: BinaryIO) -> Compressed:
-        if job.coder is None:
+        if job.coder is not None:
+            return self._compress_alone(job, job.coder, source, file)
+        room = self.pixels.room()
+        try:
             return compress(
-                source, file, job.options, self.limits, jpeg_optimize=self.jpeg_optimize
+                source,
+                file,
+                job.options,
+                self.limits,
+                jpeg_optimize=self.jpeg_optimize,
+                reserve_pixels=room.take,
             )
-        return self._compress_alone(job, job.coder, source, file)
+        finally:
+            room.release()
 
     def _compress_alone(
         self, job: Job, coder: SoloCoder, source: bytes, file: BinaryIO
@@ -146,21 +182,15 @@ def _memory_file() -> Iterator[BinaryIO]:
     image would be torn; memory takes all of it. Raises StorageUnavailable when there is none left.
     """
     try:
-        with os.fdopen(os.memfd_create("image"), "w+b") as file:
-            yield file
+        with os.fdopen(os.memfd_create("image"), "w+b", buffering=0) as file:
+            yield cast(BinaryIO, file)
     except OSError as error:
         raise StorageUnavailable(f"the machine refuses: {error.strerror}") from error
 
 
-def _digest_and_size(file: BinaryIO) -> tuple[str, int]:
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
-    return digest.hexdigest(), file.tell()
-
-
-def file_name(job: Job, digest: str, extension: str) -> str:
+def file_name(job: Job, content: bytes, extension: str) -> str:
     """`<row>-<position>-<slug of the source's name>-<12 hex of the bytes' SHA-256>.<ext>`."""
     source_name = PurePosixPath(unquote(urlsplit(job.url).path)).stem
     slug = re.sub(r"[^a-z0-9]+", "-", source_name.lower()).strip("-")[:60].strip("-") or "image"
     row, position = job.place
-    return f"{row}-{position}-{slug}-{digest[:12]}.{extension}"
+    return f"{row}-{position}-{slug}-{hashlib.sha256(content).hexdigest()[:12]}.{extension}"

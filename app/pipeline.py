@@ -1,7 +1,7 @@
 """The worker half, from a claimed segment to a finished request.
 
-    claim a segment → for each distinct URL: fetch → compress → store (`making`)
-                    → record, in batches (`segment_run`)
+    claim a segment → for each distinct URL: fetch → compress (`making`)
+                    → store → record, in batches (`segment_run`)
     → next segment; or all done? claim the finish → write the output CSV
     → completed, webhook pending, in one update → deliver
 
@@ -16,6 +16,7 @@ from collections.abc import Callable
 import structlog
 
 from app import webhooks
+from app.coding import Coders
 from app.database import Database
 from app.dispatch import Dispatcher
 from app.errors import (
@@ -50,6 +51,7 @@ class Pipeline:
         storage: Storage,
         exports: Exports,
         dispatcher: Dispatcher,
+        coders: Coders,
         maker: ImageMaker,
         submit: Callable[[str], None],
         deliver_webhooks: Callable[[], None],
@@ -58,6 +60,7 @@ class Pipeline:
         self.storage = storage
         self.exports = exports
         self.dispatcher = dispatcher
+        self.coders = coders
         self.maker = maker
         self.stopping = threading.Event()
         self._rest_until = 0.0
@@ -103,7 +106,9 @@ class Pipeline:
             segment,
             database=self.database,
             dispatcher=self.dispatcher,
+            coders=self.coders,
             maker=self.maker,
+            storage=self.storage,
             link=self.exports.link,
             stopping=self.stopping,
         ).work_off()

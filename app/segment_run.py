@@ -1,14 +1,15 @@
 """One segment under one claim: its images are made in the dispatcher's threads, and recorded here.
 
-    fence the rows → claim the URLs → start every image → record what arrives, in batches
-    → copy what other segments held → read all again → done
+    fence the rows → claim the URLs → fetch and compress every image
+    → store and record what arrives, in batches → copy what other segments held
+    → read all again → done
 
 Called by `pipeline`. Results reach the segment's own thread through a queue.
 """
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from urllib.parse import urlsplit
@@ -16,10 +17,11 @@ from urllib.parse import urlsplit
 import structlog
 
 from app.catalog import absolute_url
+from app.coding import Coders
 from app.database import Database
 from app.dispatch import Dispatcher
 from app.errors import ImageFailed, Unavailable
-from app.making import ImageMaker, Job, Place, Unwanted
+from app.making import Fetched, ImageMaker, Job, Made, Place, Unwanted
 from app.models import (
     Batch,
     Counts,
@@ -31,8 +33,10 @@ from app.models import (
     Segment,
 )
 from app.solo import SoloCoder
+from app.storage import Storage
 
 RECORD_IMAGES = 100
+RECORD_BYTES = 16_777_216
 RECORD_SECONDS = 0.2
 RENEW_SECONDS = 5
 STOP_SECONDS = 15
@@ -46,12 +50,16 @@ _OPEN = (ImageStatus.PENDING, ImageStatus.PROCESSING)
 log = structlog.get_logger(__name__)
 
 
+Arrival = Made | ImageResult | Unavailable
+"""What becomes of an image's turn in the threads: it, why there is none, or what was away."""
+
+
 class Stopped(Exception):
     """The service stops: the segment goes back, with what it has got recorded."""
 
 
 class SegmentRun:
-    """Made for one run, and used by one thread; only `_attempt` runs in others."""
+    """Made for one run, and used by one thread; only the stages of an image run in others."""
 
     def __init__(
         self,
@@ -60,7 +68,9 @@ class SegmentRun:
         *,
         database: Database,
         dispatcher: Dispatcher,
+        coders: Coders,
         maker: ImageMaker,
+        storage: Storage,
         link: Callable[[str], str],
         stopping: threading.Event,
     ):
@@ -68,14 +78,16 @@ class SegmentRun:
         self._segment = segment
         self._database = database
         self._dispatcher = dispatcher
+        self._coders = coders
         self._maker = maker
+        self._storage = storage
         self._link = link
         self._stopping = stopping
         self._places: dict[str, list[Place]] = {}
         self._results: dict[Place, ImageResult] = {}
-        self._arrivals: queue.SimpleQueue[tuple[str, ImageResult | Unavailable]] = (
-            queue.SimpleQueue()
-        )
+        self._arrivals: deque[tuple[str, Arrival]] = deque()
+        self._arrived_bytes = 0
+        self._has_enough = threading.Event()
         self._under_way: set[str] = set()
         self._awaited = 0
         self._renewed_at = time.monotonic()
@@ -132,73 +144,112 @@ class SegmentRun:
                 self._is_wanted,
                 coder,
             )
-            attempt = partial(self._attempt, job)
-            self._dispatcher.submit(self._batch.request_id, _host_of(url), attempt)
+            self._dispatch(job)
+
+    def _dispatch(self, job: Job, after_seconds: float = 0) -> None:
+        self._dispatcher.submit(
+            self._batch.request_id,
+            _host_of(job.url),
+            partial(self._attempt, job, self._fetch),
+            after_seconds=after_seconds,
+        )
 
     def _is_wanted(self) -> bool:
         return not self._is_over
 
-    def _attempt(self, job: Job) -> float | None:
-        """Makes an image and hands it over; or returns the seconds to wait before the next try."""
-        self._under_way.add(job.url)
+    def _fetch(self, job: Job) -> None:
+        """In the dispatcher's threads."""
+        if not self._stopping.is_set():
+            self._under_way.add(job.url)
+            source = self._maker.fetch(job)
+            self._coders.submit(partial(self._attempt, job, partial(self._code, source)))
+
+    def _code(self, source: Fetched, job: Job) -> None:
+        """In the coders' threads."""
+        self._hand_over(job, self._maker.code(job, source))
+
+    def _attempt(self, job: Job, stage: Callable[[Job], None]) -> None:
+        """One stage of an image; what goes wrong is handed over, or tried again later."""
         try:
-            if not self._stopping.is_set():
-                self._arrivals.put((job.url, self._maker.make(job)))
+            stage(job)
         except Unwanted:
-            return None
+            pass
         except ImageFailed as error:
-            wait_seconds = job.wait_before_next_try(error)
-            if wait_seconds is not None:
-                return wait_seconds
-            self._arrivals.put((job.url, _failed(error.code, str(error), error.permanent)))
+            self._try_again_or_fail(job, error)
         except Unavailable as error:
-            self._arrivals.put((job.url, error))
+            self._hand_over(job, error)
         except Exception:  # the edge of the thread: nobody else would hear of it
             log.exception("image failed", request_id=job.request_id, url=job.url)
             message = "the service could not process it: its log says why"
-            self._arrivals.put((job.url, _failed(ErrorCode.DECODE_FAILED, message, False)))
-        finally:
+            self._hand_over(job, _failed(ErrorCode.DECODE_FAILED, message, False))
+
+    def _try_again_or_fail(self, job: Job, error: ImageFailed) -> None:
+        wait_seconds = job.wait_before_next_try(error)
+        if wait_seconds is None:
+            self._hand_over(job, _failed(error.code, str(error), error.permanent))
+        else:
             self._under_way.discard(job.url)
-        return None
+            self._dispatch(job, wait_seconds)
+
+    def _hand_over(self, job: Job, arrival: Arrival) -> None:
+        """Wakes the segment's thread when there is enough to record, not for every image."""
+        self._arrivals.append((job.url, arrival))
+        self._arrived_bytes += len(arrival.content) if isinstance(arrival, Made) else 0
+        self._under_way.discard(job.url)
+        if (
+            len(self._arrivals) >= min(RECORD_IMAGES, self._awaited)
+            or self._arrived_bytes >= RECORD_BYTES
+            or isinstance(arrival, Unavailable)
+        ):
+            self._has_enough.set()
 
     def _record_arrivals(self) -> None:
-        """Records until nothing is awaited, holding the claim meanwhile."""
+        """Stores and records until nothing is awaited, holding the claim meanwhile."""
         stop_at: float | None = None
         while self._awaited:
             arrived, trouble = self._collect()
             self._awaited -= len(arrived)
-            self._record(arrived, are_own=True)
+            self._record_own(arrived)
             if trouble:
                 raise trouble
             if self._stopping.is_set():
                 stop_at = stop_at or time.monotonic() + STOP_SECONDS
-                if time.monotonic() > stop_at or not (self._under_way or self._arrivals.qsize()):
+                if time.monotonic() > stop_at or not (self._under_way or self._arrivals):
                     raise Stopped
 
-    def _collect(self) -> tuple[dict[str, ImageResult], Unavailable | None]:
-        """What arrives within RECORD_SECONDS, RECORD_IMAGES at most; and what was away then."""
-        arrived: dict[str, ImageResult] = {}
-        trouble: Unavailable | None = None
-        until = time.monotonic() + RECORD_SECONDS
-        most = min(RECORD_IMAGES, self._awaited)
-        while len(arrived) < most and (seconds := until - time.monotonic()) > 0:
-            try:
-                url, result = self._arrivals.get(timeout=seconds)
-            except queue.Empty:
-                break
-            if isinstance(result, Unavailable):
-                trouble = result
-            else:
-                arrived[url] = result
-        return arrived, trouble
+    def _collect(self) -> tuple[dict[str, Made | ImageResult], Unavailable | None]:
+        """What arrives within RECORD_SECONDS, or is enough; and what was away then."""
+        arrived: dict[str, Made | ImageResult] = {}
+        self._has_enough.wait(RECORD_SECONDS)
+        self._has_enough.clear()
+        self._arrived_bytes = 0
+        while self._arrivals:
+            url, arrival = self._arrivals.popleft()
+            if isinstance(arrival, Unavailable):
+                return arrived, arrival
+            arrived[url] = arrival
+        return arrived, None
 
-    def _record(self, arrived: Mapping[str, ImageResult], *, are_own: bool = False) -> None:
-        """First by URL, then by place: a death in between costs a copy, not a second fetch."""
-        if arrived:
-            if are_own:
-                self._database.results.record(self._segment, arrived)
+    def _record_own(self, arrived: Mapping[str, Made | ImageResult]) -> None:
+        """First the files, then by URL, then by place: a death in between costs a copy at most,
+        not a second fetch."""
+        made = [arrival for arrival in arrived.values() if isinstance(arrival, Made)]
+        if made:
+            self._storage.put_all({str(one.result.path): one.content for one in made})
+        for one in made:
+            one.room.release()
+        results = {
+            url: arrival.result if isinstance(arrival, Made) else arrival
+            for url, arrival in arrived.items()
+        }
+        if results:
+            self._database.results.record(self._segment, results)
+        self._record(results)
+
+    def _record(self, results: Mapping[str, ImageResult]) -> None:
+        if results:
             self._record_places(
-                {place: result for url, result in arrived.items() for place in self._places[url]}
+                {place: result for url, result in results.items() for place in self._places[url]}
             )
             self._database.segments.progress(self._segment, self._counts())
             self._renewed_at = time.monotonic()

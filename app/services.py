@@ -4,11 +4,11 @@ Build after a fork, never before: database clients and curl handles do not survi
 """
 
 import sys
-import threading
 from dataclasses import dataclass
 
 from app.addresses import AddressGuard, parse_allowed_addresses
-from app.budget import ByteBudget
+from app.budget import Budget
+from app.coding import Coders
 from app.compress import Limits
 from app.config import PROJECT_DIR, Settings
 from app.database import Database, connect
@@ -19,7 +19,7 @@ from app.engine.processes import ProcessEngine
 from app.engine.threads import ThreadEngine
 from app.exports import Exports
 from app.intake import Intake
-from app.making import IN_FLIGHT_BYTES, ImageMaker
+from app.making import IN_FLIGHT_BYTES, PIXELS_IN_FLIGHT, ImageMaker
 from app.outbound import Outbound
 from app.pipeline import Pipeline
 from app.sources import Samples, Sources
@@ -43,6 +43,7 @@ class Services:
     pipeline: Pipeline
     engine: Engine
     dispatcher: Dispatcher
+    coders: Coders
     deliverer: Deliverer
     sweeper: Sweeper
     private_server: PrivateServer | None
@@ -57,6 +58,7 @@ class Services:
         self.sweeper.stop()
         self.engine.stop()
         self.dispatcher.stop()
+        self.coders.stop()
         self.deliverer.stop()
         self.outbound.close()
         self.database.close()
@@ -86,12 +88,14 @@ def build(settings: Settings) -> Services:
     dispatcher = Dispatcher(
         "image", threads=settings.download_workers, per_lane=settings.per_host_connections
     )
+    coders = Coders(settings.compress_workers)
     pipeline = Pipeline(
         database=database,
         storage=storage,
         exports=exports,
         dispatcher=dispatcher,
-        maker=_maker(settings, storage, Sources(samples, outbound)),
+        coders=coders,
+        maker=_maker(settings, Sources(samples, outbound)),
         submit=lambda segment_id: engine.submit(segment_id),
         deliver_webhooks=deliverer.deliver_due,
     )
@@ -112,6 +116,7 @@ def build(settings: Settings) -> Services:
         pipeline=pipeline,
         engine=engine,
         dispatcher=dispatcher,
+        coders=coders,
         deliverer=deliverer,
         sweeper=Sweeper(
             database=database,
@@ -158,12 +163,11 @@ def _outbound(settings: Settings) -> Outbound:
     )
 
 
-def _maker(settings: Settings, storage: Storage, sources: Sources) -> ImageMaker:
+def _maker(settings: Settings, sources: Sources) -> ImageMaker:
     return ImageMaker(
-        storage=storage,
         sources=sources,
-        memory=ByteBudget(IN_FLIGHT_BYTES),
-        coding_slots=threading.Semaphore(settings.compress_workers),
+        memory=Budget(IN_FLIGHT_BYTES),
+        pixels=Budget(PIXELS_IN_FLIGHT),
         limits=Limits(settings.max_image_pixels, settings.max_image_frames),
         jpeg_optimize=settings.jpeg_optimize,
         fetch_timeout_seconds=settings.fetch_timeout_seconds,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from app.budget import Reserve
+from app.budget import TakeUpTo
 from app.errors import ImageFailed, NotFound
 from app.outbound import Fetched
 
@@ -11,9 +11,9 @@ _SERVED = (".csv", ".jpg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".t
 
 
 class Fetcher(Protocol):
-    """Fetches an image; one from outside is reserved before it is held. Raises ImageFailed."""
+    """Fetches an image; room is taken for one from outside. Raises ImageFailed, NoRoom."""
 
-    def fetch(self, url: str, timeout_seconds: float, reserve: Reserve) -> Fetched: ...
+    def fetch(self, url: str, timeout_seconds: float, take_up_to: TakeUpTo) -> Fetched: ...
 
 
 class Samples:
@@ -51,7 +51,7 @@ class Sources:
         self._samples = samples
         self._outbound = outbound
 
-    def fetch(self, url: str, timeout_seconds: float, reserve: Reserve) -> Fetched:
+    def fetch(self, url: str, timeout_seconds: float, take_up_to: TakeUpTo) -> Fetched:
         if self._samples.has(url):
             return self._samples.read(url)
-        return self._outbound.fetch(url, timeout_seconds, reserve)
+        return self._outbound.fetch(url, timeout_seconds, take_up_to)

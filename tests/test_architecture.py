@@ -27,6 +27,7 @@ LAYERS = [
         "addresses",
         "budget",
         "catalog",
+        "coding",
         "compress",
         "config",
         "database",

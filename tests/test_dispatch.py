@@ -1,6 +1,7 @@
 """The dispatcher: every call runs, in turn between groups, within the lanes' limits."""
 
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -95,39 +96,44 @@ def test_one_group_leaves_threads_for_whoever_comes_next(make_dispatcher):
     release.set()
 
 
-def test_work_that_comes_again_goes_first(make_dispatcher):
+def test_work_that_has_waited_goes_before_what_is_new(make_dispatcher):
     dispatcher = make_dispatcher(threads=1, per_lane=1)
-    order, gate, finished = [], threading.Event(), threading.Event()
-    answers = [0.0, None]
+    order, again_waits, gate = [], threading.Event(), threading.Event()
+    finished = threading.Event()
+    hand_over = dispatcher._enqueue_first
 
-    def again():
-        order.append("again")
-        return answers.pop(0)
+    def hand_over_and_tell(call):
+        hand_over(call)
+        again_waits.set()
 
-    def wait():
-        gate.wait(0.2)
-        order.append("other")
-
-    dispatcher.submit("a", "h", again)
+    dispatcher._later._hand_over = hand_over_and_tell
+    dispatcher.submit("a", "h", lambda: gate.wait(PATIENCE_SECONDS))
     for _ in range(5):
-        dispatcher.submit("a", "h", wait)
+        dispatcher.submit("a", "h", lambda: order.append("new"))
     dispatcher.submit("a", "h", finished.set)
+    dispatcher.submit("a", "h", lambda: order.append("again"), after_seconds=0.001)
+    assert again_waits.wait(PATIENCE_SECONDS)
+    gate.set()
 
     assert finished.wait(PATIENCE_SECONDS)
-    assert order.index("again", 1) <= 2
+    assert order[0] == "again"
 
 
-def test_work_that_asks_for_it_runs_again_later(make_dispatcher):
+def test_work_waits_for_its_time(make_dispatcher):
     dispatcher = make_dispatcher(threads=1, per_lane=1)
-    answers, done = [0.05, 0.01, None], threading.Event()
+    began, done = time.monotonic(), threading.Event()
 
-    def work():
-        wait_seconds = answers.pop(0)
-        if wait_seconds is None:
-            done.set()
-        return wait_seconds
-
-    dispatcher.submit("a", "h", work)
+    dispatcher.submit("a", "h", done.set, after_seconds=0.05)
 
     assert done.wait(PATIENCE_SECONDS)
-    assert answers == []
+    assert time.monotonic() - began >= 0.05
+
+
+def test_work_that_fails_does_not_lose_its_thread(make_dispatcher):
+    dispatcher = make_dispatcher(threads=1, per_lane=1)
+    done = threading.Event()
+
+    dispatcher.submit("a", "h", lambda: 1 / 0)
+    dispatcher.submit("a", "h", done.set)
+
+    assert done.wait(PATIENCE_SECONDS)

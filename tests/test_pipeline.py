@@ -37,7 +37,7 @@ class Origin:
         self.pictures = {}
         self._pictures = [picture(shade) for shade in range(7)]
 
-    def fetch(self, url, timeout_seconds, reserve):
+    def fetch(self, url, timeout_seconds, take_up_to):
         self.fetched[url] += 1
         assert self.gate.wait(30)
         fault = self.faults.get(url)
@@ -174,20 +174,18 @@ def test_a_disk_that_is_full_fails_no_image_and_work_goes_on_once_there_is_room(
     begin, origin, wait_for, monkeypatch
 ):
     services = begin()
-    put, refused = services.storage.put, threading.Event()
+    put_all, refused = services.storage.put_all, threading.Event()
 
-    def refuse(key, file):
+    def refuse(files):
         refused.set()
         raise StorageUnavailable("no space left")
 
-    monkeypatch.setattr(
-        services.storage, "put", lambda key, file: (put if "uploads" in key else refuse)(key, file)
-    )
+    monkeypatch.setattr(services.storage, "put_all", refuse)
     request_id = upload(services, [[url] for url in urls(20)])
     assert refused.wait(20)
     assert services.database.segments.sum_counts(request_id) == Counts()
 
-    monkeypatch.setattr(services.storage, "put", put)
+    monkeypatch.setattr(services.storage, "put_all", put_all)
     wait_for(lambda: ended(services, request_id))
 
     assert services.database.segments.sum_counts(request_id).completed == 20
@@ -286,23 +284,28 @@ def test_an_unforeseen_fault_at_the_end_fails_that_request_alone(
     assert wait_for(lambda: ended(services, sound)).status is BatchStatus.COMPLETED
 
 
-def test_what_was_made_before_the_disk_was_full_is_recorded(begin, origin, wait_for, monkeypatch):
+def test_what_was_recorded_before_the_disk_was_full_is_not_made_again(
+    begin, origin, wait_for, monkeypatch
+):
     services = begin()
-    put, room = services.storage.put, threading.Semaphore(5)
+    put_all, room = services.storage.put_all, threading.Semaphore(1)
 
-    def put_while_there_is_room(key, file):
-        if key.startswith("processed/") and not room.acquire(blocking=False):
+    def put_while_there_is_room(files):
+        if not room.acquire(blocking=False):
             raise StorageUnavailable("no space left")
-        put(key, file)
+        put_all(files)
 
-    monkeypatch.setattr(services.storage, "put", put_while_there_is_room)
-    request_id = upload(services, [[url] for url in urls(20)])
+    monkeypatch.setattr(services.storage, "put_all", put_while_there_is_room)
+    request_id = upload(services, [urls(150)])
+    wait_for(lambda: origin.fetched.total() > 150)  # again what was refused
+    recorded = services.database.segments.sum_counts(request_id).completed
+    assert 0 < recorded < 150
 
-    wait_for(lambda: services.database.segments.sum_counts(request_id).completed == 5)
-
-    monkeypatch.setattr(services.storage, "put", put)
+    monkeypatch.setattr(services.storage, "put_all", put_all)
     wait_for(lambda: ended(services, request_id))
-    assert services.database.segments.sum_counts(request_id).completed == 20
+
+    assert services.database.segments.sum_counts(request_id).completed == 150
+    assert list(origin.fetched.values()).count(1) >= recorded
 
 
 def test_an_upload_that_was_swept_away_while_it_stalled_is_not_accepted_and_leaves_nothing(

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,11 +83,10 @@ def test_deleting_removes_a_folder_and_again_does_no_harm(storage):
         storage.open("processed/id/a.jpg")
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_put_returns(
-    storage, monkeypatch
-):
-    steps = []
-    fsync, rename = os.fsync, Path.rename
+@pytest.fixture
+def steps(monkeypatch):
+    """What is done to the disk: fsync and rename, as they happen."""
+    steps, fsync, rename = [], os.fsync, os.rename
 
     def noted_fsync(descriptor):
         kind = "folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"  # noqa: PTH112
@@ -95,15 +95,47 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_put_re
 
     def noted_rename(path, target):
         steps.append("rename")
-        return rename(path, target)
+        rename(path, target)
 
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "rename", noted_rename)
+    return steps
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_put_returns(
+    storage, steps
+):
     with storage.create("processed/id") as file:
         file.write(b"picture")
-        monkeypatch.setattr(os, "fsync", noted_fsync)
-        monkeypatch.setattr(Path, "rename", noted_rename)
+        steps.clear()
         storage.put("processed/id/a.jpg", file)
 
     assert steps == ["fsync file", "rename", "fsync folder"]
+
+
+def test_many_files_are_on_the_disk_before_any_has_its_name_and_share_the_rest(storage, steps):
+    put(storage, "processed/id/before.jpg")
+    steps.clear()
+
+    storage.put_all({f"processed/id/{name}.jpg": name.encode() for name in "abc"})
+
+    assert steps == ["fsync file"] * 3 + ["rename"] * 3 + ["fsync folder"]
+
+
+def test_many_files_are_put_each_with_its_own_content(storage):
+    storage.put_all({"processed/one/a.jpg": b"a", "processed/two/b.jpg": b"b" * 100_000})
+
+    with storage.open("processed/one/a.jpg") as a, storage.open("processed/two/b.jpg") as b:
+        assert (a.read(), b.read()) == (b"a", b"b" * 100_000)
+
+
+def test_of_many_files_that_do_not_all_fit_nothing_half_written_is_left(storage, tmp_path):
+    files = {"processed/id/small.jpg": b"x", "processed/id/large.jpg": b"x" * 3000}
+
+    with pytest.raises(StorageUnavailable, match="File too large"), files_of_at_most(1000):
+        storage.put_all(files)
+
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_too_little_room_is_said_with_the_setting(tmp_path):
@@ -113,26 +145,24 @@ def test_too_little_room_is_said_with_the_setting(tmp_path):
         storage.check_room()
 
 
-def test_a_full_disk_is_told_as_such_and_leaves_nothing(storage, tmp_path):
-    """What waits in Python's buffer meets the full disk only when the file is closed."""
-
-    def write_more_than_fits():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        try:
-            put(storage, "processed/id/a.jpg", b"x" * 3000)
-        except StorageUnavailable as error:
-            return error
-
+@contextmanager
+def files_of_at_most(size_bytes):
+    """What the kernel refuses then is refused as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.getsignal(signal.SIGXFSZ)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
     try:
-        error = write_more_than_fits()
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
 
-    assert "File too large" in str(error)
+
+def test_a_full_disk_is_told_as_such_and_leaves_nothing(storage, tmp_path):
+    """What waits in Python's buffer meets the full disk only when the file is closed."""
+    with pytest.raises(StorageUnavailable, match="File too large"), files_of_at_most(1000):
+        put(storage, "processed/id/a.jpg", b"x" * 3000)
+
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

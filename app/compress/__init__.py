@@ -16,6 +16,7 @@ nothing here is shared between them but a cache of which colour profiles mean sR
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -27,10 +28,10 @@ from app.compress.containers import without_metadata
 from app.compress.reading import (
     Header,
     Limits,
-    blaming_the_image,
     check_size,
     inspect,
     opened,
+    opened_as,
 )
 from app.compress.sniffing import SourceFormat
 from app.models import BatchOptions, OutputFormat
@@ -118,18 +119,20 @@ def compress(
     limits: Limits,
     *,
     jpeg_optimize: bool = True,
+    reserve_pixels: Callable[[int], None] | None = None,
 ) -> Compressed:
     """Writes the compressed picture into `target`, an empty file opened "w+b" with a descriptor.
+
+    `reserve_pixels` is told how many will be in memory before the first is decoded, and may wait.
 
     Raises ImageFailed (`not_an_image`, `unsupported_format`, `truncated`, `too_many_pixels`,
     `too_many_frames`, `decode_failed`), permanent but for lack of memory, and OSError where the
     disk refuses; the file then holds anything.
     """
-    header = inspect(source, limits)
     settings = codecs.Settings(options.quality, jpeg_optimize)
-    with blaming_the_image(header.format, source), opened(header, source) as image:
-        # A file may hold two headers that disagree, and Pillow believe the other one.
-        check_size(image, limits)
+    with opened(source, limits) as (header, image):
+        if reserve_pixels:
+            reserve_pixels(header.pixels)
         extension = _animated_as(header, options.format)
         if extension is None:
             done = _compress_still(image, header, source, target, options, settings)
@@ -277,7 +280,7 @@ def _keep_if_smaller(header: Header, source: bytes, target: BinaryIO, option: Ou
 def _same_pixels(header: Header, source: bytes, rewritten: bytes) -> bool:
     """Whether a file decodes, frame by frame, to what the file that it was made of does."""
     try:
-        with opened(header, source) as came, opened(header, rewritten) as bare:
+        with opened_as(header.format, source) as came, opened_as(header.format, rewritten) as bare:
             for frame in range(header.frames):
                 came.seek(frame)
                 bare.seek(frame)

@@ -83,32 +83,41 @@ class Header:
 
 
 def inspect(source: bytes, limits: Limits) -> Header:
-    """What the header says, without decoding a pixel.
-
-    Raises ImageFailed: `not_an_image`, `unsupported_format`, `too_many_pixels`,
-    `too_many_frames`, or `truncated` and `decode_failed` where even the header cannot be read.
-    """
-    source_format = format_of(source)
-    with blaming_the_image(source_format, source):
-        header = Header(source_format, *_extent(source_format, source, limits.max_frames))
-    _check_frames(header, limits)
-    _check_pixels(header.width, header.height, header.frames, limits)
-    return header
-
-
-def _extent(source_format: SourceFormat, source: bytes, max_frames: int) -> tuple[int, int, int]:
-    if source_format in _EXTENTS:
-        return _EXTENTS[source_format](source, max_frames)
-    with _READERS[source_format](io.BytesIO(source)) as image:
-        frames = image.n_frames if isinstance(image, AvifImagePlugin.AvifImageFile) else 1
-        return *image.size, frames
+    """What the header says, without decoding a pixel. Raises as `opened` does."""
+    with opened(source, limits) as (header, _):
+        return header
 
 
 @contextmanager
-def opened(header: Header, source: bytes) -> Iterator[ImageFile.ImageFile]:
+def opened(source: bytes, limits: Limits) -> Iterator[tuple[Header, ImageFile.ImageFile]]:
+    """A file's header and Pillow's image of it, with no pixel decoded; inside, it takes the blame.
+
+    Raises ImageFailed: `not_an_image`, `unsupported_format`, `too_many_pixels`,
+    `too_many_frames`, or `truncated` and `decode_failed` for whatever a decoder raises.
+    """
+    source_format = format_of(source)
+    with blaming_the_image(source_format, source):
+        extent = _EXTENTS.get(source_format)
+        header = extent and _checked(source_format, extent(source, limits.max_frames), limits)
+        with opened_as(source_format, source) as image:
+            if header is None:
+                frames = image.n_frames if isinstance(image, AvifImagePlugin.AvifImageFile) else 1
+                header = _checked(source_format, (*image.size, frames), limits)
+            # A file may hold two headers that disagree, and Pillow believe the other one.
+            check_size(image, limits)
+            yield header, image
+
+
+def opened_as(source_format: SourceFormat, source: bytes) -> ImageFile.ImageFile:
     """Pillow's image of a file, not yet decoded. Raises whatever Pillow raises."""
-    with _READERS[header.format](io.BytesIO(source)) as image:
-        yield image
+    return _READERS[source_format](io.BytesIO(source))
+
+
+def _checked(source_format: SourceFormat, extent: tuple[int, int, int], limits: Limits) -> Header:
+    header = Header(source_format, *extent)
+    _check_frames(header, limits)
+    _check_pixels(header.width, header.height, header.frames, limits)
+    return header
 
 
 def check_size(image: Image.Image, limits: Limits) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pycurl
 
 from app.addresses import AddressGuard
-from app.budget import Reserve
+from app.budget import TakeUpTo
 from app.errors import BadRequest, ImageFailed, PressroomError
 from app.models import ErrorCode
 from app.outbound.faults import MAX_REDIRECTS, status_fault
@@ -98,19 +98,21 @@ class Outbound:
         self._local = threading.local()
 
     def fetch(
-        self, url: str, timeout_seconds: float | None = None, reserve: Reserve | None = None
+        self, url: str, timeout_seconds: float | None = None, take_up_to: TakeUpTo | None = None
     ) -> Fetched:
         """Get an image within `timeout_seconds` (FETCH_TIMEOUT_SECONDS), dial to last byte.
 
-        `reserve` is told how large the body may be before any of it is read, and may wait.
+        `take_up_to` is asked for room before any of the body is read, and again while one of
+        unknown length grows. Where there is none the call ends at once, as waiting would be the
+        host's time.
 
         Identity is asked for; a gzip, deflate or Brotli body that comes anyway is decoded, within
-        the same limit. Raises ImageFailed.
+        the same limit. Raises ImageFailed, NoRoom.
         """
         line = self._line("fetch", self._fetching_line)
         if timeout_seconds is None:
             timeout_seconds = self._fetch_timeout_seconds
-        status = line.call(url, timeout_seconds, reserve)
+        status = line.call(url, timeout_seconds, take_up_to)
         body = line.reply.take_body()
         if not 200 <= status < 300:
             raise status_fault(status, line.reply.retry_after_seconds())

@@ -14,14 +14,15 @@ from typing import Any, Protocol
 import pycurl
 
 from app.addresses import AddressGuard
-from app.budget import Reserve
-from app.errors import ImageFailed
+from app.budget import TakeUpTo
+from app.errors import ImageFailed, NoRoom
 from app.models import ErrorCode
 from app.outbound.faults import certificate_fault, fault
 
 CONNECT_TIMEOUT_SECONDS = 10
 MAX_RETRY_AFTER_SECONDS = 86_400
 _DRAINED_BYTES = 65_536  # of a body nobody wants: cheaper than a new connection up to here
+_FIRST_ROOM_BYTES = 1_048_576  # for a body of unknown length, doubled as it grows
 _STATUS_LINE = re.compile(rb"HTTP/[0-9.]+ ([0-9]{3})")
 
 
@@ -63,8 +64,10 @@ class Reply:
         self._enough_from = enough_from
         self.begin()
 
-    def begin(self, reserve: Reserve | None = None) -> None:
-        self._reserve = reserve
+    def begin(self, take_up_to: TakeUpTo | None = None) -> None:
+        self._take_up_to = take_up_to
+        self._room_bytes = 0
+        self.lacks_bytes = 0
         self._body = BytesIO()  # not a list of chunks, which a host could send by the byte
         self.is_too_large = False
         self._start_hop(0)
@@ -95,32 +98,46 @@ class Reply:
         except OSError:
             return int(pycurl.SOCKET_BAD)
 
-    def read_header(self, line: bytes) -> None:
-        status_line = _STATUS_LINE.match(line)
-        if status_line:
+    @property
+    def _is_wanted(self) -> bool:
+        return 200 <= self.status < 300
+
+    def read_header(self, line: bytes) -> int | None:
+        """Collect a header; libcurl ends the call when 0 comes back."""
+        if line.startswith(b"HTTP/") and (status_line := _STATUS_LINE.match(line)):
             self._start_hop(int(status_line[1]))
         elif line == b"\r\n":
-            self._reserve_body()
+            return self._make_room(self._announced_bytes())
         else:
             name, _, value = line.partition(b":")
             self._headers[name.lower()] = value
+        return None
 
-    def _reserve_body(self) -> None:
-        """Waits, before any of the body is read, until there is room for all that may come."""
-        if self._reserve is None or not 200 <= self.status < 300:
-            return
+    def _announced_bytes(self) -> int:
         length = self._headers.get(b"content-length", b"").strip()
         is_known = length.isdigit() and b"content-encoding" not in self._headers
-        self._reserve(min(int(length), self.max_body_bytes) if is_known else self.max_body_bytes)
-        self._reserve = None
+        return min(int(length) if is_known else _FIRST_ROOM_BYTES, self.max_body_bytes)
+
+    def _make_room(self, size_bytes: int) -> int | None:
+        """Before so much of the body is read; 0 when it is more than may be held now."""
+        if self._take_up_to and self._is_wanted and not self._take_up_to(size_bytes):
+            self.lacks_bytes = size_bytes
+            return 0
+        self._room_bytes = size_bytes
+        return None
 
     def read_body(self, chunk: bytes) -> int | None:
         """Collect what is decoded; libcurl ends the call when 0 comes back."""
         self._body.write(chunk)
-        is_wanted = 200 <= self.status < 300
-        limit = self.max_body_bytes if is_wanted else _DRAINED_BYTES
-        self.is_too_large = self._body.tell() > limit
-        return 0 if self.is_too_large else None
+        size_bytes = self._body.tell()
+        self.is_too_large = size_bytes > (
+            self.max_body_bytes if self._is_wanted else _DRAINED_BYTES
+        )
+        if self.is_too_large:
+            return 0
+        if size_bytes > self._room_bytes:
+            return self._make_room(min(2 * size_bytes, self.max_body_bytes))
+        return None
 
     def take_body(self) -> bytes:
         """The body, which is not kept here: an idle thread would hold it until its next call."""
@@ -153,15 +170,18 @@ class Line:
         self.curl = curl
         self.reply = reply
 
-    def call(self, url: str, timeout_seconds: float, reserve: Reserve | None = None) -> int:
-        """Perform one request and return the status. Raises ImageFailed when none came."""
+    def call(self, url: str, timeout_seconds: float, take_up_to: TakeUpTo | None = None) -> int:
+        """Perform one request and return the status. Raises ImageFailed when none came, NoRoom."""
         _require_callable(url)
-        self.reply.begin(reserve)
+        self.reply.begin(take_up_to)
         self.curl.setopt(pycurl.URL, url)
         self.curl.setopt(pycurl.TIMEOUT_MS, max(1, int(timeout_seconds * 1000)))
         try:
             self.curl.perform()
         except pycurl.error as error:
+            if self.reply.lacks_bytes:
+                self.reply.take_body()
+                raise NoRoom(self.reply.lacks_bytes) from error
             if not self.reply.is_enough:
                 curl_code, text = error.args
                 raise self._failure(curl_code, text, timeout_seconds) from error

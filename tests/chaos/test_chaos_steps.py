@@ -22,11 +22,11 @@ A_FEW_STEPS = [
     "webhook sent",
 ]
 STEPS = BEFORE_THE_COMMIT + AFTER_THE_COMMIT if IS_LONG else A_FEW_STEPS
-OFTEN = ["image fetched", "temporary file written", "file synced", "file named", "folder synced"]
+OFTEN = ["image fetched", "image coded", "temporary file written", "file synced", "file named"]
 LATE = 15
 """Steps that come for every image are tried late too, when others have come before them."""
 ALL_TRIALS = [(step, 1) for step in STEPS] + [(step, LATE) for step in OFTEN]
-TRIALS = ALL_TRIALS if IS_LONG else [("folder synced", LATE)]
+TRIALS = ALL_TRIALS if IS_LONG else [("file named", LATE)]
 
 
 def plan_of(step, times_round=1):

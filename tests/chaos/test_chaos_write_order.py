@@ -41,7 +41,7 @@ class Journal(CommandListener):
         self._commands.pop(event.request_id, None)
 
     def watch_files(self, monkeypatch, areas):
-        fsync, rename, link = os.fsync, Path.rename, os.link
+        fsync, rename = os.fsync, os.rename
 
         def watched_fsync(descriptor):
             fsync(descriptor)
@@ -53,13 +53,8 @@ class Journal(CommandListener):
             rename(path, target)
             self._note("name", Path(target), areas)
 
-        def watched_link(path, target):
-            link(path, target)
-            self._note("name", Path(target), areas)
-
         monkeypatch.setattr(os, "fsync", watched_fsync)
-        monkeypatch.setattr(Path, "rename", watched_rename)
-        monkeypatch.setattr(os, "link", watched_link)
+        monkeypatch.setattr(os, "rename", watched_rename)
 
     def _note(self, what, path, areas, kind=""):
         """Of a request's own folder; that of the area itself is made once."""

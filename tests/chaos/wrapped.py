@@ -28,6 +28,7 @@ import app.database.leases
 import app.engine.processes
 import app.services
 import app.solo
+import app.storage.local
 import app.webhooks
 import app.worker
 import run
@@ -56,6 +57,7 @@ AFTER_THE_COMMIT = [
     "rows fenced",
     "urls claimed",
     "image fetched",
+    "image coded",
     "temporary file written",
     "file synced",
     "file named",
@@ -114,11 +116,11 @@ class Steps:
         self.after(Results, "claim", "urls claimed")
         self.after(Sources, "fetch", "image fetched")
         for module in modules_with("compress", app.compress.compress):
-            self.after(module, "compress", "temporary file written")
-        self.after(SoloCoder, "compress", "temporary file written")
+            self.after(module, "compress", "image coded")
+        self.after(SoloCoder, "compress", "image coded")
+        self.after(app.storage.local.Draft, "write", "temporary file written")
         self.after(os, "fsync", "file synced", _is_image_file)
-        self.after(Path, "rename", "file named", _is_image)
-        self.after(os, "link", "file named", _is_image)
+        self.after(os, "rename", "file named", _is_image)
         self.after(os, "fsync", "folder synced", _is_image_folder)
         self.after(Results, "record", "results recorded by URL")
         self.after(Products, "record", "results recorded by row")
