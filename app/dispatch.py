@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -45,10 +46,12 @@ class Dispatcher:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._lock = threading.Lock()
         self._groups: OrderedDict[str, _Group] = OrderedDict()
+        self._limits: dict[str, int] = {}
+        self._paused_until: dict[str, float] = {}
         self._busy_threads = 0
         self._busy_in_lane: Counter[str] = Counter()
         self._busy_of_group: Counter[str] = Counter()
-        self._later = _Timer(self._enqueue_first)
+        self._later = _Timer()
 
     def submit(self, group: str, lane: str, work: Work, *, after_seconds: float = 0) -> None:
         """Runs `work` in a thread, in turn. It must not raise: nobody would hear of it.
@@ -57,9 +60,25 @@ class Dispatcher:
         """
         call = _Call(group, lane, work)
         if after_seconds:
-            self._later.call(after_seconds, call)
+            self._later.call(after_seconds, partial(self._enqueue_first, call))
         else:
             self._enqueue(call)
+
+    def set_limit(self, lane: str, limit: int | None) -> None:
+        """How many calls of one lane run at once from now on; None is what all begin with."""
+        with self._lock:
+            if limit is None:
+                self._limits.pop(lane, None)
+            else:
+                self._limits[lane] = limit
+            self._start_what_fits()
+
+    def pause(self, lane: str, seconds: float) -> None:
+        """Begins no call of a lane for so long."""
+        until = time.monotonic() + seconds
+        with self._lock:
+            self._paused_until[lane] = max(until, self._paused_until.get(lane, 0))
+        self._later.call(seconds, partial(self._end_pause, lane))
 
     def stop(self) -> None:
         """Drops what waits; what runs ends by itself."""
@@ -82,6 +101,17 @@ class Dispatcher:
             group.waiting.move_to_end(call.lane, last=False)
             self._start_what_fits()
 
+    def _end_pause(self, lane: str) -> None:
+        """Unless a later one has begun."""
+        with self._lock:
+            if self._paused_until.get(lane, 0) <= time.monotonic():
+                self._paused_until.pop(lane, None)
+                self._start_what_fits()
+
+    def _has_room(self, lane: str) -> bool:
+        limit = self._limits.get(lane, self._per_lane)
+        return self._busy_in_lane[lane] < limit and lane not in self._paused_until
+
     def _start_what_fits(self) -> None:
         while self._busy_threads < self._threads and (call := self._take_next()):
             self._busy_threads += 1
@@ -93,7 +123,7 @@ class Dispatcher:
             if self._busy_of_group[name] >= self._per_group:
                 continue
             for lane, calls in group.waiting.items():
-                if self._busy_in_lane[lane] < self._per_lane:
+                if self._has_room(lane):
                     call = calls.popleft()
                     self._move_back(name, group, lane)
                     self._busy_in_lane[lane] += 1
@@ -138,20 +168,19 @@ def _decrease(counter: "Counter[str]", name: str) -> None:
 
 
 class _Timer:
-    """Hands calls over when their time has come; one thread, begun with the first."""
+    """Does things when their time has come; one thread, begun with the first."""
 
-    def __init__(self, hand_over: Callable[[_Call], None]):
-        self._hand_over = hand_over
-        self._due: list[tuple[float, int, _Call]] = []
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    def call(self, after_seconds: float, call: _Call) -> None:
+    def call(self, after_seconds: float, act: Callable[[], None]) -> None:
         with self._changed:
             at = time.monotonic() + after_seconds
-            heapq.heappush(self._due, (at, next(self._numbers), call))
+            heapq.heappush(self._due, (at, next(self._numbers), act))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="later", daemon=True)
                 self._thread.start()
@@ -165,10 +194,10 @@ class _Timer:
             self._thread.join()
 
     def _run(self) -> None:
-        while (call := self._wait_for_next()) is not None:
-            self._hand_over(call)
+        while (act := self._wait_for_next()) is not None:
+            act()
 
-    def _wait_for_next(self) -> _Call | None:
+    def _wait_for_next(self) -> Callable[[], None] | None:
         with self._changed:
             while not self._stopped:
                 seconds = self._due[0][0] - time.monotonic() if self._due else None

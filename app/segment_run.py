@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -21,6 +20,7 @@ from app.coding import Coders
 from app.database import Database
 from app.dispatch import Dispatcher
 from app.errors import ImageFailed, Unavailable
+from app.hosts import host_of
 from app.making import Fetched, ImageMaker, Job, Made, Place, Unwanted
 from app.models import (
     Batch,
@@ -149,7 +149,7 @@ class SegmentRun:
     def _dispatch(self, job: Job, after_seconds: float = 0) -> None:
         self._dispatcher.submit(
             self._batch.request_id,
-            _host_of(job.url),
+            host_of(job.url),
             partial(self._attempt, job, self._fetch),
             after_seconds=after_seconds,
         )
@@ -290,13 +290,3 @@ class SegmentRun:
 
 def _failed(code: str, message: str, permanent: bool) -> ImageResult:
     return ImageResult(ImageStatus.FAILED, error=ImageError(code, message, permanent))
-
-
-def _host_of(url: str) -> str:
-    """Host and port, however they are written; what has none fails when it is fetched."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        return parts.netloc
-    return f"{parts.hostname}:{port}"

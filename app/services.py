@@ -18,11 +18,12 @@ from app.engine import Engine
 from app.engine.processes import ProcessEngine
 from app.engine.threads import ThreadEngine
 from app.exports import Exports
+from app.hosts import FIRST_CONNECTIONS, Hosts
 from app.intake import Intake
 from app.making import IN_FLIGHT_BYTES, PIXELS_IN_FLIGHT, ImageMaker
 from app.outbound import Outbound
 from app.pipeline import Pipeline
-from app.sources import Samples, Sources
+from app.sources import Polite, Samples, Sources
 from app.storage import Storage
 from app.storage.local import LocalStorage
 from app.sweeper import Sweeper
@@ -86,8 +87,11 @@ def build(settings: Settings) -> Services:
         database, outbound, settings.webhook_secrets, f"{settings.base_url}/webhook"
     )
     dispatcher = Dispatcher(
-        "image", threads=settings.download_workers, per_lane=settings.per_host_connections
+        "image",
+        threads=settings.download_workers,
+        per_lane=min(FIRST_CONNECTIONS, settings.per_host_connections),
     )
+    hosts = Hosts(dispatcher, settings.per_host_connections)
     coders = Coders(settings.compress_workers)
     pipeline = Pipeline(
         database=database,
@@ -95,7 +99,7 @@ def build(settings: Settings) -> Services:
         exports=exports,
         dispatcher=dispatcher,
         coders=coders,
-        maker=_maker(settings, Sources(samples, outbound)),
+        maker=_maker(settings, Sources(samples, Polite(outbound, hosts))),
         submit=lambda segment_id: engine.submit(segment_id),
         deliver_webhooks=deliverer.deliver_due,
     )

@@ -1,10 +1,12 @@
-"""Where image bytes come from: the network, or the samples that ship with the service."""
+"""Where image bytes come from: politely from the network, or from the samples that ship here."""
 
+import time
 from pathlib import Path
 from typing import Protocol
 
 from app.budget import TakeUpTo
 from app.errors import ImageFailed, NotFound
+from app.hosts import Hosts, host_of
 from app.outbound import Fetched
 
 _SERVED = (".csv", ".jpg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")
@@ -42,6 +44,26 @@ class Samples:
         except NotFound as error:
             raise ImageFailed("http_404", "Not Found", permanent=True) from error
         return Fetched(path.read_bytes(), final_url=url, etag=None, last_modified=None)
+
+
+class Polite:
+    """Fetches from outside as `hosts` allows, and tells it what came of it."""
+
+    def __init__(self, outbound: Fetcher, hosts: Hosts):
+        self._outbound = outbound
+        self._hosts = hosts
+
+    def fetch(self, url: str, timeout_seconds: float, take_up_to: TakeUpTo) -> Fetched:
+        host = host_of(url)
+        self._hosts.check(host)
+        began_at = time.monotonic()
+        try:
+            fetched = self._outbound.fetch(url, timeout_seconds, take_up_to)
+        except ImageFailed as error:
+            self._hosts.failed(host, began_at, error)
+            raise
+        self._hosts.answered(host, began_at, fetched.elapsed_seconds)
+        return fetched
 
 
 class Sources:

@@ -32,6 +32,7 @@ LAYERS = [
         "config",
         "database",
         "dispatch",
+        "hosts",
         "logs",
         "outbound",
     },

@@ -100,18 +100,12 @@ def test_work_that_has_waited_goes_before_what_is_new(make_dispatcher):
     dispatcher = make_dispatcher(threads=1, per_lane=1)
     order, again_waits, gate = [], threading.Event(), threading.Event()
     finished = threading.Event()
-    hand_over = dispatcher._enqueue_first
-
-    def hand_over_and_tell(call):
-        hand_over(call)
-        again_waits.set()
-
-    dispatcher._later._hand_over = hand_over_and_tell
     dispatcher.submit("a", "h", lambda: gate.wait(PATIENCE_SECONDS))
     for _ in range(5):
         dispatcher.submit("a", "h", lambda: order.append("new"))
     dispatcher.submit("a", "h", finished.set)
     dispatcher.submit("a", "h", lambda: order.append("again"), after_seconds=0.001)
+    dispatcher._later.call(0.002, again_waits.set)
     assert again_waits.wait(PATIENCE_SECONDS)
     gate.set()
 
@@ -137,3 +131,34 @@ def test_work_that_fails_does_not_lose_its_thread(make_dispatcher):
     dispatcher.submit("a", "h", done.set)
 
     assert done.wait(PATIENCE_SECONDS)
+
+
+def test_a_lanes_limit_can_be_raised_while_calls_wait(make_dispatcher):
+    dispatcher = make_dispatcher(threads=8, per_lane=1)
+    release, running = threading.Event(), threading.Semaphore(0)
+
+    def hold():
+        running.release()
+        release.wait(PATIENCE_SECONDS)
+
+    for _ in range(3):
+        dispatcher.submit("a", "h", hold)
+    assert running.acquire(timeout=PATIENCE_SECONDS)
+    assert not running.acquire(blocking=False)
+    dispatcher.set_limit("h", 2)
+
+    assert running.acquire(timeout=PATIENCE_SECONDS)
+    assert not running.acquire(blocking=False)
+    release.set()
+
+
+def test_a_lane_pauses_while_the_others_go_on_and_goes_on_by_itself(make_dispatcher):
+    dispatcher = make_dispatcher(threads=2, per_lane=2)
+    order, done = [], threading.Event()
+    dispatcher.pause("h", 0.05)
+
+    dispatcher.submit("a", "h", lambda: (order.append("paused"), done.set()))
+    dispatcher.submit("a", "other", lambda: order.append("other"))
+
+    assert done.wait(PATIENCE_SECONDS)
+    assert order == ["other", "paused"]

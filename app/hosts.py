@@ -1,0 +1,155 @@
+"""How hard each host may be worked: connections at once, pauses, and leaving alone what is down.
+
+A host begins with a few connections. While its answers stay as fast it gets more; told to slow
+down, by 429, 503 or time-outs, it gets half. What it asks to wait is waited for by all its images,
+and one that only fails is left alone for a while. `sources` tells what came of each fetch; the
+dispatcher holds back what has to wait.
+"""
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import structlog
+
+from app.dispatch import Dispatcher
+from app.errors import ImageFailed
+from app.models import ErrorCode
+
+FIRST_CONNECTIONS = 8
+AS_FAST = 1.5
+"""An answer is as fast while a window's mean is within this multiple of the fastest window's …"""
+SLACK_SECONDS = 0.02
+"""… and this, which is our own machine's noise and not the host."""
+TOO_SLOW = 2.5
+FASTEST_FADES = 1.002
+"""Each window; so that a host which became slower for good is not held to what it once was."""
+FAILURES_IN_A_ROW = 20
+ALONE_SECONDS = 30
+LONGEST_PAUSE_SECONDS = 60
+"""Longer waits are not sat out: the images fail, to be tried again another day."""
+REMEMBERED_HOSTS = 10_000
+
+_SLOW_DOWN = frozenset({"http_429", "http_503", ErrorCode.TIMEOUT})
+_DOWN = frozenset({ErrorCode.CONNECT, ErrorCode.DNS, ErrorCode.TIMEOUT})
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Host:
+    limit: int
+    grows_by_one: bool = False
+    changed_at: float = 0
+    fastest_seconds: float = math.inf
+    answers: int = 0
+    answer_seconds: float = 0
+    failures: int = 0
+    alone_until: float = 0
+    last_fault: ImageFailed | None = None
+
+
+class Hosts:
+    """What is known of each host, in this process. Safe to call from any thread."""
+
+    def __init__(self, dispatcher: Dispatcher, most_connections: int):
+        self._dispatcher = dispatcher
+        self._most_connections = most_connections
+        self._lock = threading.Lock()
+        self._hosts: OrderedDict[str, _Host] = OrderedDict()
+
+    def check(self, name: str) -> None:
+        """Raises ImageFailed for a host that is left alone, with the seconds until it is not."""
+        with self._lock:
+            host = self._hosts.get(name)
+            seconds = host.alone_until - time.monotonic() if host else 0
+            if host and host.last_fault and seconds > 0:
+                raise ImageFailed(
+                    host.last_fault.code,
+                    f"{host.last_fault}; the host is left alone for {math.ceil(seconds)} s",
+                    permanent=False,
+                    retry_after_seconds=seconds,
+                )
+
+    def answered(self, name: str, began_at: float, seconds: float) -> None:
+        """The host answered a fetch; `began_at` by the monotonic clock."""
+        with self._lock:
+            host = self._host(name)
+            host.failures = 0
+            if began_at >= host.changed_at:
+                host.answers += 1
+                host.answer_seconds += seconds
+                if host.answers >= max(4, host.limit):
+                    self._judge_window(name, host)
+
+    def failed(self, name: str, began_at: float, fault: ImageFailed) -> None:
+        """A fetch failed; 404 and the like are answers as good as any."""
+        with self._lock:
+            host = self._host(name)
+            if fault.code not in _SLOW_DOWN | _DOWN and not fault.code.startswith("http_5"):
+                host.failures = 0
+                return
+            host.failures += 1
+            host.last_fault = fault
+            if fault.code in _SLOW_DOWN and began_at >= host.changed_at:
+                host.grows_by_one = True
+                self._set_limit(name, host, host.limit // 2)
+            if fault.retry_after_seconds:
+                self._wait(name, host, fault.retry_after_seconds)
+            elif host.failures >= FAILURES_IN_A_ROW:
+                self._leave_alone(name, host, ALONE_SECONDS)
+
+    def _host(self, name: str) -> _Host:
+        host = self._hosts.setdefault(name, _Host(min(FIRST_CONNECTIONS, self._most_connections)))
+        self._hosts.move_to_end(name)
+        if len(self._hosts) > REMEMBERED_HOSTS:
+            self._dispatcher.set_limit(self._hosts.popitem(last=False)[0], None)
+        return host
+
+    def _judge_window(self, name: str, host: _Host) -> None:
+        mean_seconds = host.answer_seconds / host.answers
+        host.answers, host.answer_seconds = 0, 0
+        host.fastest_seconds = min(host.fastest_seconds * FASTEST_FADES, mean_seconds)
+        if mean_seconds <= host.fastest_seconds * AS_FAST + SLACK_SECONDS:
+            step = 1 if host.grows_by_one else max(1, host.limit // 4)
+            self._set_limit(name, host, host.limit + step)
+        elif mean_seconds > host.fastest_seconds * TOO_SLOW + SLACK_SECONDS:
+            host.grows_by_one = True
+            fewer = host.limit - max(1, host.limit // 4)
+            self._set_limit(name, host, max(fewer, min(FIRST_CONNECTIONS, host.limit)))
+
+    def _set_limit(self, name: str, host: _Host, limit: int) -> None:
+        """What began before says nothing of the new limit."""
+        limit = min(max(1, limit), self._most_connections)
+        if limit != host.limit:
+            host.limit = limit
+            host.changed_at = time.monotonic()
+            host.answers, host.answer_seconds = 0, 0
+            self._dispatcher.set_limit(name, limit)
+
+    def _wait(self, name: str, host: _Host, seconds: float) -> None:
+        if seconds <= LONGEST_PAUSE_SECONDS:
+            self._dispatcher.pause(name, seconds)
+        else:
+            self._leave_alone(name, host, seconds)
+
+    def _leave_alone(self, name: str, host: _Host, seconds: float) -> None:
+        """After that one fetch at a time tells whether the host is back."""
+        host.alone_until = time.monotonic() + seconds
+        host.failures = FAILURES_IN_A_ROW - 1
+        host.grows_by_one = True
+        self._set_limit(name, host, 1)
+        log.info("host left alone", host=name, seconds=round(seconds))
+
+
+def host_of(url: str) -> str:
+    """Host and port, however they are written; what has none fails when it is fetched."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return parts.netloc
+    return f"{parts.hostname}:{port}"
