@@ -1,0 +1,74 @@
+"""What a caller does with a request that was accepted: cancel, retry and delete it.
+
+Called by the API; RETENTION_DAYS deletes too, by way of the sweeper. Each is one update of the
+request's document that decides, among all who try at once; the work that follows from it is gone on
+with by whoever comes by, the sweeper at the latest.
+"""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from app.database import Database
+from app.errors import Conflict, Unavailable
+from app.models import Batch, BatchStatus, RetryScope
+from app.pipeline import Pipeline
+from app.removal import remove
+from app.storage import Storage
+
+_RUNS = "this request still runs"
+_NOTHING = {
+    RetryScope.ALL: "nothing is left to do: every image of this request has succeeded",
+    RetryScope.TRANSIENT: "nothing is left to do: no image of this request has an error that may "
+    "heal; without only=transient the others are tried again too",
+}
+
+log = structlog.get_logger(__name__)
+
+
+def cancel(batch: Batch, database: Database, pipeline: Pipeline) -> None:
+    """Nothing more of the batch is begun. Raises Conflict when it has ended."""
+    if not database.control.cancel(batch.request_id):
+        raise Conflict("this request has ended: there is nothing left to cancel")
+    log.info("request cancelled", request_id=batch.request_id)
+    _begin(batch, database, pipeline)
+
+
+def retry(batch: Batch, scope: RetryScope, database: Database, pipeline: Pipeline) -> None:
+    """Runs what did not succeed again. Raises Conflict when nothing did, or it runs.
+
+    A batch that could not be finished runs again in any case, so that its end is tried anew.
+    """
+    if batch.status is BatchStatus.PROCESSING:
+        raise Conflict(f"{_RUNS}: cancel it, or wait for its end")
+    slots = database.products.count_retryable(batch.request_id, scope)
+    if not slots and batch.status is not BatchStatus.FAILED:
+        raise Conflict(_NOTHING[scope])
+    if not database.control.retry(batch, scope, done_before=batch.total - slots):
+        raise Conflict(f"{_RUNS}: another retry was faster")
+    log.info("request retried", request_id=batch.request_id, images=slots)
+    _begin(batch, database, pipeline)
+
+
+def delete(batch: Batch, database: Database) -> None:
+    """The batch is gone for every reader; `remove` takes its parts. Raises Conflict if it runs."""
+    if not database.control.remove(batch.request_id):
+        raise Conflict(f"{_RUNS}: cancel it first, and wait for its end")
+    log.info("request deleted", request_id=batch.request_id)
+
+
+def delete_old(retention_days: int, database: Database, storage: Storage) -> None:
+    """Removes what has ended so many days ago; by this machine's clock, which is near enough."""
+    ended_before = datetime.now(UTC) - timedelta(days=retention_days)
+    for request_id in database.control.remove_ended_before(ended_before):
+        log.info("request is too old", request_id=request_id, retention_days=retention_days)
+        remove(request_id, database, storage)
+
+
+def _begin(batch: Batch, database: Database, pipeline: Pipeline) -> None:
+    """Makes it soon; what is away or does not come to it is left to the sweeper."""
+    with suppress(Unavailable):
+        found = database.batches.find(batch.request_id)
+        if found and found.status is BatchStatus.PROCESSING:
+            pipeline.begin(found)
