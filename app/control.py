@@ -12,7 +12,7 @@ import structlog
 
 from app.database import Database
 from app.errors import Conflict, Unavailable
-from app.models import Batch, BatchStatus, RetryScope
+from app.models import Batch, BatchStatus, Counts, RetryScope
 from app.pipeline import Pipeline
 from app.removal import remove
 from app.storage import Storage
@@ -42,13 +42,20 @@ def retry(batch: Batch, scope: RetryScope, database: Database, pipeline: Pipelin
     """
     if batch.status is BatchStatus.PROCESSING:
         raise Conflict(f"{_RUNS}: cancel it, or wait for its end")
-    slots = database.products.count_retryable(batch.request_id, scope)
-    if not slots and batch.status is not BatchStatus.FAILED:
+    counts = database.segments.sum_counts(batch.request_id)
+    if batch.status is not BatchStatus.FAILED and not _has_work(batch, scope, counts, database):
         raise Conflict(_NOTHING[scope])
-    if not database.control.retry(batch, scope, done_before=batch.total - slots):
+    if not database.control.retry(batch, scope, done_before=counts.completed):
         raise Conflict(f"{_RUNS}: another retry was faster")
-    log.info("request retried", request_id=batch.request_id, images=slots)
+    log.info("request retried", request_id=batch.request_id, scope=scope.value)
     _begin(batch, database, pipeline)
+
+
+def _has_work(batch: Batch, scope: RetryScope, counts: Counts, database: Database) -> bool:
+    """What was cancelled may always heal; failures are looked at only where they must be."""
+    if scope is RetryScope.ALL or counts.cancelled:
+        return counts.failed + counts.cancelled > 0
+    return counts.failed > 0 and database.products.has_transient(batch.request_id)
 
 
 def delete(batch: Batch, database: Database) -> None:

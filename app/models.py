@@ -235,8 +235,8 @@ class Batch:
 
     `output_base_url` is the BASE_URL that the stored output CSV was written with. `round` counts
     the retries; while one is `reopening`, there are images left that it has still to put back, and
-    `done_before` counts the slots that the present round began with. `told_percent` is the last of
-    0, 25, 50 and 75 that a webhook has told of in this round. `counts` are those of the end.
+    `done_before` counts the slots that had succeeded before it. `told_percent` is the last of 0,
+    25, 50 and 75 that a webhook has told of in this round. `counts` are those of the end.
     """
 
     request_id: str

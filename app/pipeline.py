@@ -107,7 +107,8 @@ class Pipeline:
         batch = self.database.batches.find(segment.request_id)
         if batch is None or batch.status is not BatchStatus.PROCESSING:
             raise LostClaim(f"request {segment.request_id} does not run any more")
-        self.database.batches.mark_started(batch.request_id)
+        if batch.started_at is None:
+            self.database.batches.mark_started(batch.request_id)
         tell = self._teller(batch)
         tell()
         SegmentRun(

@@ -1,7 +1,7 @@
 """The reset that a retry brings, segment by segment: what is to run again becomes pending anew.
 
     the request runs in a further round (`control.retry`, the commit)
-    → a segment's rows → its counts and its state → … → the request may end again
+    → the rows of a few segments → their counts and states → … → the request may end again
 
 Each step is a conditional update on the round, so that it happens once in each, whoever does it
 and however often it is begun again: one who slept since changes nothing that was done meanwhile. A
@@ -18,14 +18,16 @@ SEGMENTS_AT_ONCE = 50
 def reopen(batch: Batch, scope: RetryScope, database: Database) -> None:
     """Puts back what the next segments have to do again. Raises DatabaseUnavailable."""
     segments = database.segments.find_to_reopen(batch.request_id, batch.round, SEGMENTS_AT_ONCE)
-    for segment in segments:
-        _reopen(segment, batch.round, scope, database)
+    opened = [_put_back(segment, batch.round, scope, database) for segment in segments]
+    database.segments.reopen(opened, batch.round)
     if len(segments) < SEGMENTS_AT_ONCE:
         database.control.end_reopening(batch)
 
 
-def _reopen(segment: Segment, round_number: int, scope: RetryScope, database: Database) -> None:
-    """Rows first: a segment that is open has all its work in them."""
+def _put_back(
+    segment: Segment, round_number: int, scope: RetryScope, database: Database
+) -> tuple[Segment, Counts, bool]:
+    """A segment's rows, counted anew, and whether any of it is to be done again."""
     database.products.reopen(segment, round_number, scope)
     results = {
         (product.row, position): image.result
@@ -33,5 +35,4 @@ def _reopen(segment: Segment, round_number: int, scope: RetryScope, database: Da
         for position, image in enumerate(product.images, start=1)
     }
     counts = Counts.of(results)
-    has_work = counts.done < len(results)
-    database.segments.reopen(segment, round_number, counts, has_work=has_work)
+    return segment, counts, counts.done < len(results)

@@ -100,7 +100,7 @@ class SegmentRun:
             self._database.products.take_over(self._segment)
             while self._look_up_places(self._database.products.read(self._segment)):
                 if self._is_cancelled:
-                    self._cancel_places()
+                    self._database.products.cancel(self._segment, _CANCELLED)
                     continue
                 claims = self._database.results.claim(self._segment, self._places)
                 self._record(claims.done)
@@ -109,12 +109,6 @@ class SegmentRun:
             self._database.segments.finish(self._segment, self._counts())
         finally:
             self._is_over = True
-
-    def _cancel_places(self) -> None:
-        """What has no result by now gets none; a retry goes on with it."""
-        self._record_places(
-            {place: _CANCELLED for places in self._places.values() for place in places}
-        )
 
     def _look_for_cancel(self) -> None:
         self._is_cancelled = self._database.control.is_cancelling(self._batch.request_id)

@@ -59,16 +59,12 @@ class Products:
             _rows(segment) | {"fence": segment.token}, {"$unset": {"fence": ""}}
         )
 
-    def count_retryable(self, request_id: str, scope: RetryScope) -> int:
-        """URL slots that a retry would run again."""
-        stages: list[Document] = [
-            {"$match": {"request_id": request_id, "images": {"$elemMatch": _retryable(scope)}}},
-            {"$unwind": "$images"},
-            {"$replaceWith": "$images"},
-            {"$match": _retryable(scope)},
-            {"$count": "slots"},
-        ]
-        return int(next(self._products.aggregate(stages), {"slots": 0})["slots"])
+    def has_transient(self, request_id: str) -> bool:
+        """Whether an image has an error that may heal; reads on until it has found one."""
+        retryable = {"images": {"$elemMatch": _retryable(RetryScope.TRANSIENT)}}
+        return (
+            self._products.find_one({"request_id": request_id} | retryable, {"_id": 1}) is not None
+        )
 
     def reopen(self, segment: Segment, round_number: int, scope: RetryScope) -> None:
         """Makes pending what a retry runs again, once a round: whoever comes late changes nothing.
@@ -89,6 +85,17 @@ class Products:
             },
             array_filters=[{f"again.{name}": value for name, value in _retryable(scope).items()}],
         )
+
+    def cancel(self, segment: Segment, result: ImageResult) -> None:
+        """Gives every open image of the segment that result, in one update. Raises LostClaim."""
+        fields = document_of_result(result).items()
+        cancelled = self._products.update_many(
+            _rows(segment) | {"fence": segment.token, "images.status": "pending"},
+            {"$set": {f"images.$[open].{name}": value for name, value in fields}},
+            array_filters=[{"open.status": "pending"}],
+        )
+        if not cancelled.matched_count:
+            raise LostClaim(f"segment {segment.id} was taken over")
 
     def record(
         self, segment: Segment, results: Iterable[tuple[int, int, ImageResult, str | None]]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pymongo import ReturnDocument, WriteConcern
+from pymongo import ReturnDocument, UpdateOne, WriteConcern
 from pymongo.database import Database
 
 from app.database.documents import NO_COUNTS, Document, before_round, segment_of
@@ -104,19 +104,27 @@ class Segments:
         )
         return [segment_of(document) for document in found.sort("first_row", 1).limit(limit)]
 
-    def reopen(
-        self, segment: Segment, round_number: int, counts: Counts, *, has_work: bool
-    ) -> None:
-        """Lets a segment be claimed in a further round; a no-op when another has done so."""
-        opened = {
-            "state": "waiting" if has_work else "done",
-            "round": round_number,
-            "counts": asdict(counts),
-            "fruitless_claims": 0,
-        }
-        self._segments.update_one(
-            {"_id": segment.id} | before_round(round_number), {"$set": opened}
-        )
+    def reopen(self, opened: Iterable[tuple[Segment, Counts, bool]], round_number: int) -> None:
+        """Lets segments be claimed in a further round, those that have work in it (the bool).
+
+        A no-op for each that another has opened in that round.
+        """
+        updates = [
+            UpdateOne(
+                {"_id": segment.id} | before_round(round_number),
+                {
+                    "$set": {
+                        "state": "waiting" if has_work else "done",
+                        "round": round_number,
+                        "counts": asdict(counts),
+                        "fruitless_claims": 0,
+                    }
+                },
+            )
+            for segment, counts, has_work in opened
+        ]
+        if updates:
+            self._segments.bulk_write(updates, ordered=False)
 
     def _update(self, segment: Segment, fields: dict[str, Any]) -> None:
         mine = {"_id": segment.id, "token": segment.token, "state": "claimed"}

@@ -39,7 +39,6 @@ from app.database.segments import Segments
 from app.errors import DatabaseUnavailable
 from app.intake import Intake
 from app.outbound import Outbound
-from app.segment_run import SegmentRun
 from app.solo import SoloCoder
 from app.sources import Sources
 from app.storage.local import LocalStorage
@@ -87,7 +86,7 @@ OF_A_CANCEL = [
 OF_A_RETRY = [
     "retry marked",
     "rows reopened",
-    "segment reopened",
+    "segments reopened",
     "reopening ended",
     "urls claimed",
 ]
@@ -161,10 +160,10 @@ class Steps:
         self.after(Outbound, "post", "webhook sent")
         self.after(Batches, "record_webhook", "webhook recorded")
         self.after(Control, "cancel", "cancel marked")
-        self.after(SegmentRun, "_cancel_places", "rows cancelled")
+        self.after(Products, "cancel", "rows cancelled")
         self.after(Control, "retry", "retry marked")
         self.after(Products, "reopen", "rows reopened")
-        self.after(Segments, "reopen", "segment reopened")
+        self.after(Segments, "reopen", "segments reopened")
         self.after(Control, "end_reopening", "reopening ended")
         self.after(Control, "remove", "removal marked")
         self.after(LocalStorage, "delete", "folder deleted")
