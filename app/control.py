@@ -5,6 +5,7 @@ request's document that decides, among all who try at once; the work that follow
 with by whoever comes by, the sweeper at the latest.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -14,8 +15,6 @@ from app.database import Database
 from app.errors import Conflict, Unavailable
 from app.models import Batch, BatchStatus, Counts, RetryScope
 from app.pipeline import Pipeline
-from app.removal import remove
-from app.storage import Storage
 
 _RUNS = "this request still runs"
 _NOTHING = {
@@ -65,12 +64,12 @@ def delete(batch: Batch, database: Database) -> None:
     log.info("request deleted", request_id=batch.request_id)
 
 
-def delete_old(retention_days: int, database: Database, storage: Storage) -> None:
-    """Removes what has ended so many days ago; by this machine's clock, which is near enough."""
+def delete_old(retention_days: int, database: Database) -> Iterator[str]:
+    """The same for what ended so many days ago, by this machine's clock: ids, each to remove."""
     ended_before = datetime.now(UTC) - timedelta(days=retention_days)
     for request_id in database.control.remove_ended_before(ended_before):
         log.info("request is too old", request_id=request_id, retention_days=retention_days)
-        remove(request_id, database, storage)
+        yield request_id
 
 
 def _begin(batch: Batch, database: Database, pipeline: Pipeline) -> None:

@@ -220,11 +220,8 @@ def _idempotency(upload: Upload) -> IdempotencyKey | None:
         return None
     upload.file.seek(0)
     digest = hashlib.file_digest(upload.file, "sha256")  # type: ignore[arg-type]
-    said = (
-        *(upload.filename, upload.options, upload.webhook_url, upload.webhook_events.value),
-        upload.refuse_faults,
-    )
-    digest.update(repr(said).encode())
+    said = (upload.filename, upload.options, upload.webhook_url, upload.refuse_faults)
+    digest.update(repr((*said, upload.webhook_events.value)).encode())
     return IdempotencyKey(upload.idempotency_key, digest.hexdigest())
 
 

@@ -65,7 +65,8 @@ class Sweeper:
         for request_id in self._database.batches.claim_abandoned():
             self._each(request_id, self._remove)
         if self._retention_days:
-            delete_old(self._retention_days, self._database, self._storage)
+            for request_id in delete_old(self._retention_days, self._database):
+                self._each(request_id, self._remove)
         for request_id in self._database.control.find_cancelling():
             self._each(request_id, self._pipeline.go_on)
         self._storage.check_room()

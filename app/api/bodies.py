@@ -153,7 +153,8 @@ def _images_per_second(batch: Batch, counts: Counts, now: datetime) -> float:
     if batch.started_at is None:
         return 0.0
     seconds = ((batch.completed_at or now) - batch.started_at).total_seconds()
-    return max(0, counts.done - batch.done_before) / seconds if seconds > 0 else 0.0
+    worked_on = max(0, counts.completed + counts.failed - batch.done_before)
+    return worked_on / seconds if seconds > 0 else 0.0
 
 
 def _webhook(batch: Batch) -> Body:

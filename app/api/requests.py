@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import structlog
-from flask import Blueprint, jsonify
+from flask import Blueprint, Response, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
@@ -65,7 +65,9 @@ def delete_request(request_id: str) -> ResponseReturnValue:
         batch = find_batch(services, request_id)
         control.delete(batch, services.database)
     _remove(services, batch.request_id)
-    return "", 204
+    reply = Response(status=204)
+    reply.headers.remove("Content-Type")  # Flask calls nothing HTML
+    return reply
 
 
 def _remove(services: Services, request_id: str) -> None:
