@@ -67,6 +67,8 @@ class Settings(BaseSettings):
 
     webhook_secret: SecretStr = SecretStr("")
 
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 

@@ -20,7 +20,7 @@ from app.catalog import Catalog, Columns, open_catalog
 from app.database import Database
 from app.errors import BadCatalog, Conflict, KeyTaken, LostClaim, Unavailable
 from app.every import Every
-from app.models import Batch, BatchOptions, BatchStatus, Fault, IdempotencyKey, Row
+from app.models import Batch, BatchOptions, BatchStatus, Fault, IdempotencyKey, Row, WebhookEvents
 from app.removal import remove
 from app.storage import Storage
 
@@ -49,6 +49,7 @@ class Upload:
     webhook_url: str | None = None
     refuse_faults: bool = False
     idempotency_key: str | None = None
+    webhook_events: WebhookEvents = WebhookEvents.END
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ def _new_batch(upload: Upload) -> Batch:
         rows=0,
         webhook_url=upload.webhook_url,
         idempotency=_idempotency(upload),
+        webhook_events=upload.webhook_events,
     )
 
 
@@ -219,7 +221,7 @@ def _idempotency(upload: Upload) -> IdempotencyKey | None:
     upload.file.seek(0)
     digest = hashlib.file_digest(upload.file, "sha256")  # type: ignore[arg-type]
     said = (upload.filename, upload.options, upload.webhook_url, upload.refuse_faults)
-    digest.update(repr(said).encode())
+    digest.update(repr((*said, upload.webhook_events.value)).encode())
     return IdempotencyKey(upload.idempotency_key, digest.hexdigest())
 
 

@@ -5,11 +5,14 @@ A *batch* is what the API and the database call a request (Flask owns that word)
 a run of rows that one worker takes at a time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
+
+Place = tuple[int, int]
+"""A URL slot: row and position, both from 1."""
 
 
 class BatchStatus(StrEnum):
@@ -44,6 +47,20 @@ class WebhookState(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
     FAILED = "failed"
+
+
+class WebhookEvents(StrEnum):
+    """What the caller wants to be told of: the end, or the start and each quarter as well."""
+
+    END = "end"
+    ALL = "all"
+
+
+class RetryScope(StrEnum):
+    """Which images run again: all that failed or were cancelled, or those that may heal."""
+
+    ALL = "all"
+    TRANSIENT = "transient"
 
 
 class OutputFormat(StrEnum):
@@ -143,6 +160,11 @@ class ImageResult:
     kept_original: bool = False
     error: ImageError | None = None
 
+    def is_named_by(self, place: Place) -> bool:
+        """Whether its file was made for that slot, and not copied from another with its URL."""
+        name = self.path.rpartition("/")[2] if self.path else ""
+        return name.startswith("{}-{}-".format(*place))
+
 
 PENDING = ImageResult(ImageStatus.PENDING)
 
@@ -211,7 +233,10 @@ class IdempotencyKey:
 class Batch:
     """One accepted upload. `total` counts URL slots; paths are storage keys.
 
-    `output_base_url` is the BASE_URL that the stored output CSV was written with.
+    `output_base_url` is the BASE_URL that the stored output CSV was written with. `round` counts
+    the retries; while one is `reopening`, there are images left that it has still to put back, and
+    `done_before` counts the slots that had succeeded before it. `told_percent` is the last of 0,
+    25, 50 and 75 that a webhook has told of in this round. `counts` are those of the end.
     """
 
     request_id: str
@@ -231,40 +256,53 @@ class Batch:
     output_base_url: str | None = None
     error: str | None = None
     idempotency: IdempotencyKey | None = None
+    webhook_events: WebhookEvents = WebhookEvents.END
+    is_cancelling: bool = False
+    round: int = 0
+    reopening: RetryScope | None = None
+    done_before: int = 0
+    told_percent: int | None = None
+    counts: "Counts | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """URL slots by what became of them, and bytes fetched and stored."""
+    """URL slots by what became of them, bytes fetched, and bytes of their compressed images.
+
+    Slots may share a file; `bytes_stored` counts it once, with the slot that its name gives.
+    """
 
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    bytes_stored: int = 0
 
     @property
     def done(self) -> int:
         return self.completed + self.failed + self.cancelled
 
     @classmethod
-    def of(cls, results: Iterable[ImageResult]) -> "Counts":
+    def of(cls, results: Mapping[Place, ImageResult]) -> "Counts":
         """Counts anew, so that counting twice gives the same."""
-        completed = failed = cancelled = bytes_in = bytes_out = 0
-        for result in results:
+        completed = failed = cancelled = bytes_in = bytes_out = bytes_stored = 0
+        for place, result in results.items():
             completed += result.status is ImageStatus.COMPLETED
             failed += result.status is ImageStatus.FAILED
             cancelled += result.status is ImageStatus.CANCELLED
             bytes_in += result.bytes_in
             bytes_out += result.bytes_out
-        return cls(completed, failed, cancelled, bytes_in, bytes_out)
+            bytes_stored += result.bytes_out * result.is_named_by(place)
+        return cls(completed, failed, cancelled, bytes_in, bytes_out, bytes_stored)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A claimed run of rows; `token` rises with every claim and fences off earlier claims.
 
-    `fruitless_claims` counts claims since the last result, this one included.
+    `fruitless_claims` counts claims since the last result, this one included; `round` is that of
+    its request when it was last opened.
     """
 
     id: str
@@ -273,3 +311,4 @@ class Segment:
     last_row: int
     token: int
     fruitless_claims: int
+    round: int = 0

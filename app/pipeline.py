@@ -3,7 +3,7 @@
     claim a segment → for each distinct URL: fetch → compress (`making`)
                     → store → record, in batches (`segment_run`)
     → next segment; or all done? claim the finish → write the output CSV
-    → completed, webhook pending, in one update → deliver
+    → completed, or cancelled, and webhook pending, in one update → deliver
 
 What enters is a segment's id, from an engine; what leaves is in the database and the storage. A
 worker may die at any line of this: whoever claims the segment next goes on from what was recorded.
@@ -12,6 +12,7 @@ worker may die at any line of this: whoever claims the segment next goes on from
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -29,12 +30,16 @@ from app.errors import (
 from app.every import Every
 from app.exports import Exports
 from app.making import ImageMaker
-from app.models import Batch, BatchStatus, Segment
+from app.models import Batch, BatchStatus, Segment, WebhookEvents
+from app.removal import leave_nothing
+from app.reopening import reopen
 from app.segment_run import RENEW_SECONDS, SegmentRun, Stopped
 from app.storage import Storage
 
 SEGMENTS_AHEAD = 4
 """So many of a request wait in the engine; each that ends submits the next."""
+OFTEN_TOLD_ROWS = 10_000
+"""Of larger requests a segment is at most a hundredth, and its end is soon enough."""
 REST_SECONDS = 3
 """After the storage has refused, before images are fetched again in vain."""
 
@@ -72,7 +77,7 @@ class Pipeline:
 
         Raises Unavailable while database or storage are away; what was claimed is put back.
         """
-        self._check_room()
+        self._check_room(segment_id.partition(":")[0])
         segment = None if self.stopping.is_set() else self.database.segments.claim(segment_id)
         if segment is None:
             return
@@ -80,7 +85,7 @@ class Pipeline:
             self._work_off(segment)
         except LostClaim as error:
             log.info("segment lost", segment=segment_id, reason=str(error))
-            self.database.batches.tidy_later(segment.request_id)
+            leave_nothing(segment.request_id, self.database, self.storage)
         except Stopped:
             self._put_back(segment)
         except Unavailable as error:
@@ -91,16 +96,24 @@ class Pipeline:
         else:
             self.go_on(segment.request_id)
 
-    def _check_room(self) -> None:
-        if time.monotonic() < self._rest_until:
-            raise StorageUnavailable("the storage has just refused a file")
-        self.storage.check_room()
+    def _check_room(self, request_id: str) -> None:
+        """A cancelled request needs no room, and once it has ended it can make some."""
+        try:
+            if time.monotonic() < self._rest_until:
+                raise StorageUnavailable("the storage has just refused a file")
+            self.storage.check_room()
+        except StorageUnavailable:
+            if not self.database.control.is_cancelling(request_id):
+                raise
 
     def _work_off(self, segment: Segment) -> None:
         batch = self.database.batches.find(segment.request_id)
         if batch is None or batch.status is not BatchStatus.PROCESSING:
             raise LostClaim(f"request {segment.request_id} does not run any more")
-        self.database.batches.mark_started(batch.request_id)
+        if batch.started_at is None:
+            self.database.batches.mark_started(batch.request_id)
+        tell = self._teller(batch)
+        tell()
         SegmentRun(
             batch,
             segment,
@@ -111,7 +124,27 @@ class Pipeline:
             storage=self.storage,
             link=self.exports.link,
             stopping=self.stopping,
+            tell_progress=tell,
         ).work_off()
+
+    def _teller(self, batch: Batch) -> Callable[[], None]:
+        """Tells of a request's milestones, if it is so small that a segment may pass several."""
+        if batch.webhook_events is WebhookEvents.END or batch.rows > OFTEN_TOLD_ROWS:
+            return lambda: None
+        return partial(self._tell_milestone, batch.request_id)
+
+    def _tell_milestone(self, request_id: str) -> None:
+        """Makes and sends the event of the last quarter that was reached, unless it was told."""
+        batch = self.database.batches.find(request_id)
+        if batch is None or not batch.webhook_url or batch.webhook_events is WebhookEvents.END:
+            return
+        counts = self.database.segments.sum_counts(request_id)
+        percent = webhooks.milestone_of(batch, counts)
+        if percent is None or (batch.told_percent is not None and percent <= batch.told_percent):
+            return
+        event = webhooks.milestone_event_of(batch, counts, percent)
+        if self.database.control.tell(batch, percent, event):
+            self._deliver_webhooks()
 
     def _put_back(self, segment: Segment) -> None:
         self.database.products.let_go(segment)
@@ -119,25 +152,38 @@ class Pipeline:
 
     def go_on(self, request_id: str) -> None:
         """Submits what of a request nobody works on; finishes it when nothing is left."""
-        for segment_id in self.database.segments.find_claimable(request_id, SEGMENTS_AHEAD):
-            self._submit(segment_id)
-        if self.database.segments.are_all_done(request_id):
-            self.finish(request_id)
+        batch = self.database.batches.find(request_id)
+        if batch is None or batch.status is not BatchStatus.PROCESSING:
+            return
+        self.begin(batch)
+        if not batch.reopening and self.database.segments.are_all_done(request_id):
+            self.finish(request_id, batch.round)
 
-    def finish(self, request_id: str) -> None:
+    def begin(self, batch: Batch) -> None:
+        """The part of it that is soon done; what a retry has to put back first, a piece a call."""
+        if batch.reopening:
+            reopen(batch, batch.reopening, self.database)
+        elif batch.webhook_events is WebhookEvents.ALL:
+            self._tell_milestone(batch.request_id)
+        for segment_id in self.database.segments.find_claimable(batch.request_id, SEGMENTS_AHEAD):
+            self._submit(segment_id)
+
+    def finish(self, request_id: str, round_number: int) -> None:
         """Writes the output CSV and ends the request; a no-op when another does, or did.
 
-        Raises Unavailable; then anybody may finish it.
+        In the round in which all was seen to be done. Raises Unavailable; then anybody may finish.
         """
-        token = self.database.batches.claim_finish(request_id)
+        token = self.database.batches.claim_finish(request_id, round_number)
         batch = self.database.batches.find(request_id) if token is not None else None
         if token is None or batch is None:
             return
         try:
             path = self._write_output_csv(batch, token)
-            self._end(batch, token, BatchStatus.COMPLETED, output_csv_path=path)
+            status = BatchStatus.CANCELLED if batch.is_cancelling else BatchStatus.COMPLETED
+            self._end(batch, token, status, output_csv_path=path)
         except LostClaim as error:
             log.info("finish lost", request_id=request_id, reason=str(error))
+            leave_nothing(request_id, self.database, self.storage)
         except (Stopped, Unavailable) as error:
             self.database.batches.release_finish(request_id, token)
             if isinstance(error, Unavailable):
@@ -183,6 +229,7 @@ class Pipeline:
             output_csv_path=output_csv_path,
             output_base_url=self.exports.base_url,
             error=error,
+            counts=counts,
         )
         log.info("request ended", request_id=batch.request_id, status=status.value)
         self._deliver_webhooks()

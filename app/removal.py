@@ -1,7 +1,8 @@
 """Removes what belongs to nobody: requests that go as a whole, and files that no document names.
 
-Called for refused uploads, and by the sweeper: for uploads whose receiver died, and for the files
-that a worker had written when it died. Can be broken off and done again anywhere.
+Called for refused uploads and deleted requests, and by the sweeper: for uploads whose receiver
+died, removals that nobody finished, requests older than RETENTION_DAYS, and the files that a worker
+had written when it died. Can be broken off and done again anywhere.
 """
 
 from collections.abc import Iterator
@@ -36,6 +37,15 @@ def remove_orphans(request_id: str, database: Database, storage: Storage) -> Non
         for key in storage.find_older(f"{area}/{request_id}", ORPHAN_SECONDS):
             if key not in named:
                 storage.delete(key)
+
+
+def leave_nothing(request_id: str, database: Database, storage: Storage) -> None:
+    """For a worker that came too late: what it wrote may be nobody's, the request may be gone."""
+    if database.control.is_removed(request_id):
+        storage.delete(f"processed/{request_id}")
+        storage.delete(f"outputs/{request_id}")
+    else:
+        database.batches.tidy_later(request_id)
 
 
 def _groups(keys: Iterator[str]) -> Iterator[list[str]]:

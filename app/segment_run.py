@@ -20,6 +20,7 @@ from app.coding import Coders
 from app.database import Database
 from app.dispatch import Dispatcher
 from app.errors import ImageFailed, Unavailable
+from app.every import Every
 from app.hosts import host_of
 from app.making import Fetched, ImageMaker, Job, Made, Place, Unwanted
 from app.models import (
@@ -42,9 +43,14 @@ RENEW_SECONDS = 5
 STOP_SECONDS = 15
 """How long a stop waits for images under way before it puts them back."""
 HELD_POLL_SECONDS = 0.25
+CANCEL_POLL_SECONDS = 0.5
 FRUITLESS_CLAIMS = 2
 """After so many claims without a result the segment's images are coded one by one, alone."""
 
+_CANCELLED = ImageResult(
+    ImageStatus.CANCELLED,
+    error=ImageError(ErrorCode.CANCELLED, "the request was cancelled", permanent=False),
+)
 _OPEN = (ImageStatus.PENDING, ImageStatus.PROCESSING)
 
 log = structlog.get_logger(__name__)
@@ -73,6 +79,7 @@ class SegmentRun:
         storage: Storage,
         link: Callable[[str], str],
         stopping: threading.Event,
+        tell_progress: Callable[[], None],
     ):
         self._batch = batch
         self._segment = segment
@@ -83,6 +90,7 @@ class SegmentRun:
         self._storage = storage
         self._link = link
         self._stopping = stopping
+        self._tell_progress = tell_progress
         self._places: dict[str, list[Place]] = {}
         self._results: dict[Place, ImageResult] = {}
         self._arrivals: deque[tuple[str, Arrival]] = deque()
@@ -92,12 +100,20 @@ class SegmentRun:
         self._awaited = 0
         self._renewed_at = time.monotonic()
         self._is_over = False
+        self._is_cancelled = batch.is_cancelling
+        self._cancel_poll = Every(CANCEL_POLL_SECONDS, self._look_for_cancel)
 
     def work_off(self) -> None:
-        """Raises LostClaim, Unavailable, and Stopped once what was under way is recorded."""
+        """Raises LostClaim, Unavailable, and Stopped once what was under way is recorded.
+
+        Of a cancelled request what is under way is recorded, and the rest as cancelled.
+        """
         try:
             self._database.products.take_over(self._segment)
             while self._look_up_places(self._database.products.read(self._segment)):
+                if self._is_cancelled:
+                    self._database.products.cancel(self._segment, _CANCELLED)
+                    continue
                 claims = self._database.results.claim(self._segment, self._places)
                 self._record(claims.done)
                 self._make(claims.mine)
@@ -105,6 +121,9 @@ class SegmentRun:
             self._database.segments.finish(self._segment, self._counts())
         finally:
             self._is_over = True
+
+    def _look_for_cancel(self) -> None:
+        self._is_cancelled = self._database.control.is_cancelling(self._batch.request_id)
 
     def _look_up_places(self, products: Iterable[Product]) -> bool:
         """Where each distinct URL that is still to be made belongs; False when none is.
@@ -130,8 +149,9 @@ class SegmentRun:
             return
         with SoloCoder() as coder:
             for url in urls:
-                self._start([url], coder)
-                self._record_arrivals()
+                if not self._is_cancelled:
+                    self._start([url], coder)
+                    self._record_arrivals()
 
     def _start(self, urls: Iterable[str], coder: SoloCoder | None = None) -> None:
         for url in urls:
@@ -159,7 +179,7 @@ class SegmentRun:
 
     def _fetch(self, job: Job) -> None:
         """In the dispatcher's threads."""
-        if not self._stopping.is_set():
+        if not (self._stopping.is_set() or self._is_cancelled):
             self._under_way.add(job.url)
             source = self._maker.fetch(job)
             self._coders.submit(partial(self._attempt, job, partial(self._code, source)))
@@ -204,7 +224,7 @@ class SegmentRun:
             self._has_enough.set()
 
     def _record_arrivals(self) -> None:
-        """Stores and records until nothing is awaited, holding the claim meanwhile."""
+        """Stores and records until nothing is awaited, or all is cancelled, holding the claim."""
         stop_at: float | None = None
         while self._awaited:
             arrived, trouble = self._collect()
@@ -212,6 +232,9 @@ class SegmentRun:
             self._record_own(arrived)
             if trouble:
                 raise trouble
+            self._cancel_poll.when_due()
+            if self._is_cancelled and not (self._under_way or self._arrivals):
+                self._awaited = 0  # nobody begins with the others any more
             if self._stopping.is_set():
                 stop_at = stop_at or time.monotonic() + STOP_SECONDS
                 if time.monotonic() > stop_at or not (self._under_way or self._arrivals):
@@ -253,6 +276,7 @@ class SegmentRun:
             )
             self._database.segments.progress(self._segment, self._counts())
             self._renewed_at = time.monotonic()
+            self._tell_progress()
         elif time.monotonic() - self._renewed_at > RENEW_SECONDS:
             self._database.segments.renew(self._segment)
             self._renewed_at = time.monotonic()
@@ -269,7 +293,8 @@ class SegmentRun:
 
     def _await_held(self, held: Mapping[str, tuple[str, int]]) -> None:
         """Copies what other segments hold once they have it; takes over what a dead one held."""
-        while held:
+        while held and not self._is_cancelled:
+            self._cancel_poll.when_due()
             if self._stopping.wait(HELD_POLL_SECONDS):
                 raise Stopped
             claims = self._database.results.claim(self._segment, held)
@@ -285,7 +310,7 @@ class SegmentRun:
             held = {url: holder for url, holder in claims.held.items() if url not in taken}
 
     def _counts(self) -> Counts:
-        return Counts.of(self._results.values())
+        return Counts.of(self._results)
 
 
 def _failed(code: str, message: str, permanent: bool) -> ImageResult:

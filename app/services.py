@@ -128,6 +128,7 @@ def build(settings: Settings) -> Services:
             pipeline=pipeline,
             deliver_webhooks=deliverer.deliver_due,
             keep_database_running=private_server.ensure_running if private_server else _no_need,
+            retention_days=settings.retention_days,
         ),
         private_server=private_server,
     )

@@ -1,7 +1,7 @@
 """Makes sure that work goes on, at start and every second: queues and wake-ups only make it soon.
 
 Frees what dead processes held, submits what nobody works on, finishes what is done, sends the
-webhooks that are due, and removes what dead receivers and workers have left.
+webhooks that are due, and removes what dead receivers and workers have left, and what is too old.
 """
 
 import threading
@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from app.control import delete_old
 from app.database import Database
 from app.errors import Unavailable
 from app.pipeline import Pipeline
@@ -35,12 +36,14 @@ class Sweeper:
         pipeline: Pipeline,
         deliver_webhooks: Callable[[], None],
         keep_database_running: Callable[[], None],
+        retention_days: int = 0,
     ):
         self._database = database
         self._storage = storage
         self._pipeline = pipeline
         self._deliver_webhooks = deliver_webhooks
         self._keep_database_running = keep_database_running
+        self._retention_days = retention_days
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         self._last_reason: str | None = None
@@ -61,6 +64,11 @@ class Sweeper:
         self._deliver_webhooks()
         for request_id in self._database.batches.claim_abandoned():
             self._each(request_id, self._remove)
+        if self._retention_days:
+            for request_id in delete_old(self._retention_days, self._database):
+                self._each(request_id, self._remove)
+        for request_id in self._database.control.find_cancelling():
+            self._each(request_id, self._pipeline.go_on)
         self._storage.check_room()
         for request_id in self._database.batches.find_processing():
             self._each(request_id, self._pipeline.go_on)

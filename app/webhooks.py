@@ -2,7 +2,8 @@
 
 Sent as Standard Webhooks (standardwebhooks.com): id and body are fixed when the request ends and
 kept in its document, every try has a fresh timestamp and signature. A webhook never changes its
-request's status.
+request's status. With `webhook_events=all` there are events of its start and of each quarter too;
+the document holds one event, so that a later one drops what of an earlier one is not delivered.
 """
 
 import hashlib
@@ -51,14 +52,40 @@ def event_of(
     """The event of a batch's end, due at once; None when nobody asked for one."""
     if batch.webhook_url is None:
         return None
-    now = datetime.now(UTC)
     has_output = status is not BatchStatus.FAILED
+    output_url = link(f"download/{batch.request_id}") if has_output else None
+    return _event(batch, f"request.{status}", status, counts, output_url)
+
+
+def milestone_event_of(batch: Batch, counts: Counts, percent: int) -> Webhook:
+    """The event of a batch that has come so far: 0 is its start. `webhook_url` is given."""
+    kind = "request.progress" if percent else "request.started"
+    return _event(batch, kind, BatchStatus.PROCESSING, counts, None)
+
+
+def milestone_of(batch: Batch, counts: Counts) -> int | None:
+    """The last of 0, 25, 50 and 75 % of the present round that a running batch has reached.
+
+    None before its start, and when the event of its end is about to come.
+    """
+    slots = batch.total - batch.done_before
+    done = counts.done - batch.done_before
+    if batch.started_at is None or batch.reopening or batch.is_cancelling or done >= slots:
+        return None
+    return max(0, 100 * done // slots // 25 * 25)
+
+
+def _event(
+    batch: Batch, kind: str, status: BatchStatus, counts: Counts, output_url: str | None
+) -> Webhook:
+    assert batch.webhook_url
+    now = datetime.now(UTC)
     body = {
-        "type": f"request.{status}",
+        "type": kind,
         "timestamp": format_time(now),
         "request_id": batch.request_id,
         "status": status.value,
-        "output_csv_url": link(f"download/{batch.request_id}") if has_output else None,
+        "output_csv_url": output_url,
         "filename": batch.filename,
         "progress": {
             "total": batch.total,
@@ -148,7 +175,7 @@ class Deliverer:
     def _deliver(self, webhook: Webhook) -> None:
         try:
             tried = self._post(webhook)
-            self._database.batches.record_webhook(tried)
+            sets_another_free = self._database.batches.record_webhook(tried)
             log.info(
                 "webhook tried",
                 request_id=webhook.request_id,
@@ -156,6 +183,8 @@ class Deliverer:
                 http_status=tried.last_status,
                 state=tried.state.value,
             )
+            if sets_another_free:
+                self.deliver_due()
         except Unavailable as error:  # the lease of this try runs out, and it is made again
             log.warning("webhook unrecorded", request_id=webhook.request_id, reason=str(error))
         except Exception:  # the edge of the thread: nobody else would hear of it

@@ -9,12 +9,15 @@ import threading
 from flask import Flask, Response, request
 from flask.json.provider import DefaultJSONProvider
 
+from app.api.cancel import blueprint as cancel
 from app.api.download import blueprint as download
 from app.api.errors import register_errors
 from app.api.health import blueprint as health
 from app.api.lazy import LazyServices
 from app.api.processed import blueprint as processed
 from app.api.redeliver import blueprint as redeliver
+from app.api.requests import blueprint as requests
+from app.api.retry import blueprint as retry
 from app.api.samples import blueprint as samples
 from app.api.status import blueprint as status
 from app.api.upload import blueprint as upload
@@ -36,6 +39,8 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
     app.json = _Json(app)
     app.url_map.merge_slashes = False  # it redirects, with a page of HTML
     for blueprint in (upload, status, download, redeliver, processed, samples, webhook, health):
+        app.register_blueprint(blueprint)
+    for blueprint in (retry, cancel, requests):
         app.register_blueprint(blueprint)
     register_errors(app)
     app.after_request(_harden)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from app.database.products import Slot
 from app.errors import BadRequest
 from app.exports import Exports
-from app.models import Batch, BatchStatus, Counts, Fault, ImageStatus, WebhookState
+from app.models import Batch, BatchStatus, Counts, Fault, ImageStatus, WebhookEvents, WebhookState
 from app.services import Services
 from app.webhooks import format_time
 
@@ -74,6 +74,21 @@ def status_body(
     return body
 
 
+def summary_body(batch: Batch, counts: Counts) -> Body:
+    """A request's entry in the list: the head of its status document, and what it stores.
+
+    `bytes_stored` counts each compressed image's file once, without upload and output CSV.
+    """
+    body = _head(batch) | {
+        "progress": _progress(batch, counts, datetime.now(UTC)),
+        "bytes_stored": counts.bytes_stored,
+        "webhook": _webhook(batch),
+    }
+    if batch.status in _HAS_OUTPUT:
+        body["output_csv_url"] = f"/download/{batch.request_id}"
+    return body
+
+
 def next_url(path: str, cursor: str, **parameters: object) -> str:
     """Where the next page is, with the parameters that were given."""
     given = {name: str(value) for name, value in parameters.items() if value is not None}
@@ -96,12 +111,14 @@ def _head(batch: Batch) -> Body:
 def _options(batch: Batch) -> Body:
     """Quality and format always, the others when asked for; named as the form's fields."""
     options = batch.options
-    others = {
+    others: Body = {
         "max_width": options.max_width,
         "max_height": options.max_height,
         "image_column": list(options.image_columns),
         "base_url": options.base_url,
     }
+    if batch.webhook_events is not WebhookEvents.END:
+        others["webhook_events"] = batch.webhook_events
     asked_for = {name: value for name, value in others.items() if value}
     return {"quality": options.quality, "format": options.format} | asked_for
 
@@ -136,7 +153,8 @@ def _images_per_second(batch: Batch, counts: Counts, now: datetime) -> float:
     if batch.started_at is None:
         return 0.0
     seconds = ((batch.completed_at or now) - batch.started_at).total_seconds()
-    return counts.done / seconds if seconds > 0 else 0.0
+    worked_on = max(0, counts.completed + counts.failed - batch.done_before)
+    return worked_on / seconds if seconds > 0 else 0.0
 
 
 def _webhook(batch: Batch) -> Body:

@@ -15,7 +15,7 @@ from app.catalog import BadUrl, absolute_url
 from app.config import Settings
 from app.errors import BadRequest
 from app.intake import Report, Upload
-from app.models import BatchOptions, OutputFormat
+from app.models import BatchOptions, OutputFormat, WebhookEvents
 from app.outbound import Outbound
 
 blueprint = Blueprint("upload", __name__)
@@ -43,6 +43,9 @@ class UploadForm(Fields):
     base_url: Annotated[str | None, _URL] = None
     on_error: Annotated[Literal["skip", "reject"], Field(description="skip or reject")] = "skip"
     dry_run: Flag = "false"
+    webhook_events: Annotated[
+        WebhookEvents, Field(description=f"one of {', '.join(WebhookEvents)}")
+    ] = WebhookEvents.END
 
 
 @blueprint.post("/upload")
@@ -77,6 +80,7 @@ def _upload(file: SentFile, form: UploadForm, settings: Settings, outbound: Outb
         webhook_url=webhook_url,
         refuse_faults=form.on_error == "reject",
         idempotency_key=_idempotency_key(),
+        webhook_events=form.webhook_events,
     )
 
 

@@ -13,6 +13,7 @@ from pymongo import MongoClient, timeout
 from pymongo.errors import ConfigurationError, OperationFailure
 
 from app.database.batches import Batches
+from app.database.control import Control
 from app.database.errors import translate_connection_errors
 from app.database.events import Events
 from app.database.products import Products
@@ -33,6 +34,7 @@ class Database:
     client: MongoClient[dict[str, Any]]
     name: str
     batches: Batches
+    control: Control
     products: Products
     segments: Segments
     results: Results
@@ -77,6 +79,7 @@ def connect(uri: str, name: str) -> Database:
         client,
         name,
         Batches(database),
+        Control(database),
         Products(database),
         Segments(database),
         Results(database),

@@ -6,7 +6,8 @@ from which nothing may be lost.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import ReturnDocument, WriteConcern
@@ -18,12 +19,14 @@ from app.database.documents import (
     batch_of,
     document_of_batch,
     idempotency_of,
+    in_round,
+    put_webhook,
     webhook_of,
 )
 from app.database.errors import translating
 from app.database.leases import IS_EXPIRED, ORPHAN_SECONDS, claimant, is_dead, lease
 from app.errors import KeyTaken, LostClaim
-from app.models import Batch, BatchStatus, IdempotencyKey, Webhook
+from app.models import Batch, BatchStatus, Counts, IdempotencyKey, Webhook
 
 _HIDDEN = ["receiving", "removing"]
 _VISIBLE = {"$nin": _HIDDEN}
@@ -131,12 +134,18 @@ class Batches:
             [{"$set": {"started_at": "$$NOW"}}],
         )
 
-    def claim_finish(self, request_id: str) -> int | None:
-        """A token for writing the output CSV; None when another writes it, or it is done."""
+    def claim_finish(self, request_id: str, round_number: int = 0) -> int | None:
+        """A token for writing the output CSV; None when another writes it, or it is done.
+
+        `round_number` is that in which every segment was seen to be done: a retry since then has
+        opened some again.
+        """
         document = self._requests.find_one_and_update(
             {
                 "request_id": request_id,
                 "status": "processing",
+                "reopening": None,
+                **in_round(round_number),
                 "$or": [{"lease_expires_at": None}, IS_EXPIRED],
             },
             [
@@ -173,32 +182,24 @@ class Batches:
         output_csv_path: str | None = None,
         output_base_url: str | None = None,
         error: str | None = None,
+        counts: Counts | None = None,
     ) -> None:
         """The request's end and its pending webhook, in one update. Raises LostClaim."""
-        pending = webhook and {
-            "id": webhook.id,
-            "host": webhook.host,
-            "body": webhook.body,
-            "state": webhook.state.value,
-            "attempts": webhook.attempts,
-            "claim": 0,
-            "next_attempt_at": webhook.next_attempt_at,
-            "last_status": webhook.last_status,
-        }
         ended = {
             "status": status.value,
             "output_csv_path": output_csv_path,
             "output_base_url": output_base_url,
             "error": error,
-            "webhook": pending,
+            "counts": counts and asdict(counts),
         }
         self._update_finishing(
             request_id,
             token,
             [
                 {"$set": {name: {"$literal": value} for name, value in ended.items()}},
+                {"$set": {"webhook": put_webhook(webhook)}},
                 {"$set": {"completed_at": "$$NOW", "clean_at": lease(ORPHAN_SECONDS)}},
-                {"$unset": ["lease_expires_at", "claimant"]},
+                {"$unset": ["lease_expires_at", "claimant", "cancelling"]},
             ],
         )
 
@@ -252,7 +253,11 @@ class Batches:
                 "status": _VISIBLE,
             },
             {
-                "$set": {"webhook.next_attempt_at": held_until},
+                "$set": {
+                    "webhook.next_attempt_at": held_until,
+                    "webhook.under_way": True,
+                    "webhook.waits_for": None,
+                },
                 "$inc": {"webhook.attempts": 1, "webhook.claim": 1},
             },
             sort=[("webhook.next_attempt_at", 1)],
@@ -273,9 +278,9 @@ class Batches:
             ).matched_count
         )
 
-    def record_webhook(self, webhook: Webhook) -> None:
-        """What became of a try; a no-op when another try has been made since."""
-        self._requests.update_one(
+    def record_webhook(self, webhook: Webhook) -> bool:
+        """What became of a try, if no other has been made since; whether that sets one free."""
+        recorded = self._requests.update_one(
             {
                 "request_id": webhook.request_id,
                 "webhook.id": webhook.id,
@@ -286,6 +291,17 @@ class Batches:
                     "webhook.state": webhook.state.value,
                     "webhook.next_attempt_at": webhook.next_attempt_at,
                     "webhook.last_status": webhook.last_status,
+                    "webhook.under_way": False,
                 }
             },
         )
+        return not recorded.matched_count and self._free_successor(webhook)
+
+    def _free_successor(self, webhook: Webhook) -> bool:
+        """The event that has taken this one's place need not wait for its try any longer."""
+        waiting = {
+            "request_id": webhook.request_id,
+            "webhook.waits_for": {"id": webhook.id, "claim": webhook.claim},
+        }
+        due = {"webhook.waits_for": None, "webhook.next_attempt_at": datetime.now(UTC)}
+        return self._requests.update_one(waiting, {"$set": due}).matched_count == 1

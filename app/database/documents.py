@@ -17,9 +17,11 @@ from app.models import (
     ImageStatus,
     OutputFormat,
     Product,
+    RetryScope,
     Row,
     Segment,
     Webhook,
+    WebhookEvents,
     WebhookState,
 )
 
@@ -108,6 +110,8 @@ def document_of_batch(batch: Batch) -> Document:
         "webhook": None,
         "error": None,
         "idempotency": batch.idempotency and asdict(batch.idempotency),
+        "webhook_events": batch.webhook_events.value,
+        "round": batch.round,
     }
 
 
@@ -133,12 +137,59 @@ def batch_of(document: Mapping[str, Any]) -> Batch:
         webhook=webhook_of(document) if document["webhook"] else None,
         error=document["error"],
         idempotency=idempotency_of(document),
+        webhook_events=WebhookEvents(document.get("webhook_events", "end")),
+        is_cancelling=bool(document.get("cancelling")),
+        round=document.get("round", 0),
+        reopening=RetryScope(document["reopening"]) if document.get("reopening") else None,
+        done_before=document.get("done_before", 0),
+        told_percent=document.get("told_percent"),
+        counts=Counts(**document["counts"]) if document.get("counts") else None,
     )
 
 
 def idempotency_of(document: Mapping[str, Any]) -> IdempotencyKey | None:
     found = document["idempotency"]
     return IdempotencyKey(found["key"], found["fingerprint"]) if found else None
+
+
+def put_webhook(webhook: Webhook | None) -> Document:
+    """An aggregation expression: a new event in the place of the request's earlier one.
+
+    While a try of the earlier one is under way the new one waits for its end, or for the moment
+    from which it counts as dead: no receiver shall hear of the end first and of a quarter after it.
+    """
+    if webhook is None:
+        return {"$literal": None}
+    event = {
+        "id": webhook.id,
+        "host": webhook.host,
+        "body": webhook.body,
+        "state": webhook.state.value,
+        "attempts": webhook.attempts,
+        "claim": 0,
+        "next_attempt_at": webhook.next_attempt_at,
+        "last_status": webhook.last_status,
+    }
+    inherited = {"$ifNull": ["$webhook.waits_for", None]}
+    ours = {"id": "$webhook.id", "claim": "$webhook.claim"}
+    waits_for = {"$cond": [{"$eq": ["$webhook.under_way", True]}, ours, inherited]}
+    wait = {"next_attempt_at": "$webhook.next_attempt_at", "waits_for": waits_for}
+    return {
+        "$mergeObjects": [
+            {"$literal": event},
+            {"$cond": [{"$eq": [waits_for, None]}, {}, wait]},
+        ]
+    }
+
+
+def in_round(number: int) -> Document:
+    """A filter; documents of before there were retries have no number."""
+    return {"round": number or {"$in": [0, None]}}
+
+
+def before_round(number: int) -> Document:
+    """A filter, likewise."""
+    return {"round": {"$not": {"$gte": number}}}
 
 
 def webhook_of(document: Mapping[str, Any]) -> Webhook:
@@ -164,4 +215,5 @@ def segment_of(document: Mapping[str, Any]) -> Segment:
         document["last_row"],
         document["token"],
         document["fruitless_claims"],
+        document.get("round", 0),
     )

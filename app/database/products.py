@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from app.database.documents import Document, document_of_result, document_of_row, product_of
+from app.database.documents import (
+    Document,
+    before_round,
+    document_of_result,
+    document_of_row,
+    product_of,
+)
 from app.database.errors import translating
 from app.errors import LostClaim
-from app.models import Image, ImageResult, ImageStatus, Product, Row, Segment
+from app.models import Image, ImageResult, ImageStatus, Product, RetryScope, Row, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,44 @@ class Products:
         self._products.update_many(
             _rows(segment) | {"fence": segment.token}, {"$unset": {"fence": ""}}
         )
+
+    def has_transient(self, request_id: str) -> bool:
+        """Whether an image has an error that may heal; reads on until it has found one."""
+        retryable = {"images": {"$elemMatch": _retryable(RetryScope.TRANSIENT)}}
+        return (
+            self._products.find_one({"request_id": request_id} | retryable, {"_id": 1}) is not None
+        )
+
+    def reopen(self, segment: Segment, round_number: int, scope: RetryScope) -> None:
+        """Makes pending what a retry runs again, once a round: whoever comes late changes nothing.
+
+        Only rows of a segment that is not opened yet in that round.
+        """
+        old = (
+            _rows(segment)
+            | before_round(round_number)
+            | {"images": {"$elemMatch": _retryable(scope)}}
+        )
+        gone = ("path", "bytes_in", "bytes_out", "kept_original", "error")
+        self._products.update_many(
+            old,
+            {
+                "$set": {"images.$[again].status": "pending", "round": round_number},
+                "$unset": {f"images.$[again].{name}": "" for name in gone} | {"fence": ""},
+            },
+            array_filters=[{f"again.{name}": value for name, value in _retryable(scope).items()}],
+        )
+
+    def cancel(self, segment: Segment, result: ImageResult) -> None:
+        """Gives every open image of the segment that result, in one update. Raises LostClaim."""
+        fields = document_of_result(result).items()
+        cancelled = self._products.update_many(
+            _rows(segment) | {"fence": segment.token, "images.status": "pending"},
+            {"$set": {f"images.$[open].{name}": value for name, value in fields}},
+            array_filters=[{"open.status": "pending"}],
+        )
+        if not cancelled.matched_count:
+            raise LostClaim(f"segment {segment.id} was taken over")
 
     def record(
         self, segment: Segment, results: Iterable[tuple[int, int, ImageResult, str | None]]
@@ -116,6 +160,12 @@ class Products:
 def _rows(segment: Segment) -> Document:
     between = {"$gte": segment.first_row, "$lte": segment.last_row}
     return {"request_id": segment.request_id, "row": between}
+
+
+def _retryable(scope: RetryScope) -> Document:
+    """A filter on one image."""
+    may_heal = {"error.permanent": False} if scope is RetryScope.TRANSIENT else {}
+    return {"status": {"$in": ["failed", "cancelled"]}} | may_heal
 
 
 def _slots(documents: Iterable[Document]) -> Iterator[Slot]:

@@ -12,7 +12,7 @@ from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from app.database.documents import Document, document_of_result, result_of
+from app.database.documents import Document, before_round, document_of_result, result_of
 from app.database.errors import translating
 from app.errors import LostClaim
 from app.models import ImageResult, Segment
@@ -43,6 +43,7 @@ class Results:
                 {"_id": {"$in": taken}, "segment": segment.id, "token": {"$lt": segment.token}},
                 {"$set": {"token": segment.token}},
             )
+            self._take_failures_of_earlier_rounds(segment, taken)
         done: dict[str, ImageResult] = {}
         held: dict[str, tuple[str, int]] = {}
         for document in self._results.find({"_id": {"$in": taken}}):
@@ -53,6 +54,14 @@ class Results:
                 held[url] = (document["segment"], document["token"])
         mine = tuple(url for url in ids.values() if url not in done and url not in held)
         return UrlClaims(mine, done, held)
+
+    def _take_failures_of_earlier_rounds(self, segment: Segment, ids: list[str]) -> None:
+        """A retry makes them anew, once a round wherever the URL stands."""
+        if segment.round:
+            self._results.update_many(
+                {"_id": {"$in": ids}, "result.status": "failed"} | before_round(segment.round),
+                {"$set": {"segment": segment.id, "token": segment.token, "result": None}},
+            )
 
     def _insert_claims(self, segment: Segment, ids: Iterable[str]) -> list[str]:
         """The ids that were there already."""
@@ -89,7 +98,7 @@ class Results:
         updates = [
             UpdateOne(
                 {"_id": _id(segment, url), "segment": segment.id, "token": segment.token},
-                {"$set": {"result": document_of_result(result)}},
+                {"$set": {"result": document_of_result(result), "round": segment.round}},
             )
             for url, result in results.items()
         ]

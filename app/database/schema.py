@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from pymongo import ASCENDING, IndexModel
+from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.database import Database
 from pymongo.errors import CollectionInvalid, OperationFailure
 
 from app.errors import SettingsError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raise it with a change that an older version of the service would misread."""
 VIEW_IMAGES = 10_000
 _NAMESPACE_EXISTS = 48
@@ -22,6 +22,16 @@ _INDEXES = {
             unique=True,
             partialFilterExpression={"idempotency.key": {"$type": "string"}},
         ),
+        IndexModel([("owner", ASCENDING), ("created_at", DESCENDING), ("request_id", DESCENDING)]),
+        IndexModel(
+            [
+                ("owner", ASCENDING),
+                ("status", ASCENDING),
+                ("created_at", DESCENDING),
+                ("request_id", DESCENDING),
+            ]
+        ),
+        IndexModel("completed_at", partialFilterExpression={"completed_at": {"$type": "date"}}),
         IndexModel("clean_at", partialFilterExpression={"clean_at": {"$type": "date"}}),
         IndexModel("webhook.next_attempt_at", partialFilterExpression={"webhook.state": "pending"}),
     ],

@@ -4,14 +4,14 @@ States: `waiting` → `claimed` → `done`; back to `waiting` when its worker pu
 holds as long as its lease; every claim raises the token, on which every later write depends.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pymongo import ReturnDocument, WriteConcern
+from pymongo import ReturnDocument, UpdateOne, WriteConcern
 from pymongo.database import Database
 
-from app.database.documents import NO_COUNTS, Document, segment_of
+from app.database.documents import NO_COUNTS, Document, before_round, segment_of
 from app.database.errors import translating
 from app.database.leases import IS_EXPIRED, claimant, is_dead, lease
 from app.errors import LostClaim
@@ -96,6 +96,36 @@ class Segments:
             {"$set": {"state": "waiting", "claimant": None, "fruitless_claims": 0}},
         )
 
+    def find_to_reopen(self, request_id: str, round_number: int, limit: int) -> list[Segment]:
+        """Segments with images that did not succeed, and that are not opened in that round yet."""
+        unsuccessful = [{"counts.failed": {"$gt": 0}}, {"counts.cancelled": {"$gt": 0}}]
+        found = self._segments.find(
+            {"request_id": request_id, "$or": unsuccessful} | before_round(round_number)
+        )
+        return [segment_of(document) for document in found.sort("first_row", 1).limit(limit)]
+
+    def reopen(self, opened: Iterable[tuple[Segment, Counts, bool]], round_number: int) -> None:
+        """Lets segments be claimed in a further round, those that have work in it (the bool).
+
+        A no-op for each that another has opened in that round.
+        """
+        updates = [
+            UpdateOne(
+                {"_id": segment.id} | before_round(round_number),
+                {
+                    "$set": {
+                        "state": "waiting" if has_work else "done",
+                        "round": round_number,
+                        "counts": asdict(counts),
+                        "fruitless_claims": 0,
+                    }
+                },
+            )
+            for segment, counts, has_work in opened
+        ]
+        if updates:
+            self._segments.bulk_write(updates, ordered=False)
+
     def _update(self, segment: Segment, fields: dict[str, Any]) -> None:
         mine = {"_id": segment.id, "token": segment.token, "state": "claimed"}
         if not self._segments.update_one(mine, [{"$set": fields}]).matched_count:
@@ -125,10 +155,14 @@ class Segments:
 
     def sum_counts(self, request_id: str) -> Counts:
         """Progress of a request: every segment counts its own slots, so nothing counts twice."""
+        return self.sum_counts_of([request_id])[request_id]
+
+    def sum_counts_of(self, request_ids: Sequence[str]) -> dict[str, Counts]:
+        """The same of several requests, by id."""
         sums = {name: {"$sum": f"$counts.{name}"} for name in NO_COUNTS}
         stages: list[dict[str, Any]] = [
-            {"$match": {"request_id": request_id}},
-            {"$group": {"_id": None} | sums},
-            {"$unset": "_id"},
+            {"$match": {"request_id": {"$in": list(request_ids)}}},
+            {"$group": {"_id": "$request_id"} | sums},
         ]
-        return Counts(**next(self._segments.aggregate(stages), NO_COUNTS))
+        found = {document.pop("_id"): document for document in self._segments.aggregate(stages)}
+        return {each: Counts(**found.get(each, NO_COUNTS)) for each in request_ids}

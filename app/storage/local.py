@@ -84,10 +84,10 @@ class LocalStorage:
     def delete(self, key: str) -> None:
         path = self._path(key)
         with _disk_errors(), suppress(FileNotFoundError):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            while path.is_dir():
+                with suppress(FileNotFoundError):  # another who deletes it too has been faster
+                    shutil.rmtree(path)
+            path.unlink()
 
     def find_older(self, folder: str, age_seconds: float) -> Iterator[str]:
         limit = time.time() - age_seconds

@@ -161,6 +161,13 @@ class World:
     def get(self, path, timeout_seconds=30):
         return self._session.get(self.life.url + path, timeout=timeout_seconds)
 
+    def ask(self, method, path):
+        """The status code; None when the service has died over it."""
+        try:
+            return self._session.request(method, self.life.url + path, timeout=30).status_code
+        except requests.ConnectionError:
+            return None
+
     def status(self, request_id):
         """The status document without images; None while the service cannot say."""
         try:

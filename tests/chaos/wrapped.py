@@ -33,6 +33,7 @@ import app.webhooks
 import app.worker
 import run
 from app.database.batches import Batches
+from app.database.control import Control
 from app.database.products import Products
 from app.database.results import Results
 from app.database.segments import Segments
@@ -74,6 +75,34 @@ AFTER_THE_COMMIT = [
     "webhook recorded",
 ]
 """The write order; a step's name says what has just been done."""
+
+
+OF_A_CANCEL = [
+    "cancel marked",
+    "rows cancelled",
+    "segment done",
+    "finish claimed",
+    "output CSV put",
+    "request ended",
+]
+OF_A_RETRY = [
+    "retry marked",
+    "rows reopened",
+    "segments reopened",
+    "reopening ended",
+    "urls claimed",
+]
+OF_A_REMOVAL = [
+    "removal marked",
+    "folder deleted",
+    "products deleted",
+    "segments deleted",
+    "results deleted",
+    "request forgotten",
+]
+"""What a caller asks for, likewise; the steps of others among them come after its own first."""
+
+STEPS = {*BEFORE_THE_COMMIT, *AFTER_THE_COMMIT, *OF_A_CANCEL, *OF_A_RETRY, *OF_A_REMOVAL}
 
 
 class Steps:
@@ -132,6 +161,18 @@ class Steps:
         self.after(Batches, "claim_webhook", "webhook claimed", _found)
         self.after(Outbound, "post", "webhook sent")
         self.after(Batches, "record_webhook", "webhook recorded")
+        self.after(Control, "cancel", "cancel marked")
+        self.after(Products, "cancel", "rows cancelled")
+        self.after(Control, "retry", "retry marked")
+        self.after(Products, "reopen", "rows reopened")
+        self.after(Segments, "reopen", "segments reopened")
+        self.after(Control, "end_reopening", "reopening ended")
+        self.after(Control, "remove", "removal marked")
+        self.after(LocalStorage, "delete", "folder deleted")
+        self.after(Products, "delete", "products deleted")
+        self.after(Segments, "delete", "segments deleted")
+        self.after(Results, "delete", "results deleted")
+        self.after(Batches, "forget", "request forgotten")
 
 
 def _found(result, *_):
@@ -236,7 +277,7 @@ def main():
         return
     for name, act in (("die_at", die), ("kill_mongod_at", kill_mongod)):
         if plan.get(name):
-            assert plan[name] in BEFORE_THE_COMMIT + AFTER_THE_COMMIT
+            assert plan[name] in STEPS
             Steps(plan[name], plan.get("die_on", 1), act).watch()
     if plan.get("commit_unheard"):
         lose_the_acknowledgement_of_a_commit()
