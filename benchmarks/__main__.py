@@ -20,10 +20,11 @@ from typing import Any
 import PIL
 import structlog
 
-from benchmarks import throughput
+from benchmarks import accepting, answering, growth, large, memory, throughput
 from benchmarks.bench import CORES, QUICK, Bench, Scale
 from benchmarks.img2dataset import Img2dataset
 from benchmarks.origin import serving
+from benchmarks.plot import write_plot
 from benchmarks.report import Row, table, write_json
 from benchmarks.runs import NotMeasured, tell
 from benchmarks.service import Inbox
@@ -34,8 +35,16 @@ Measure = Callable[[Bench], list[Row]]
 MEASURES: dict[str, Measure] = {
     "photographs": throughput.photographs,
     "thumbnails": throughput.thumbnails,
+    "memory": memory.memory,
+    "status": answering.status,
+    "small-requests": answering.small_requests,
+    "accepting": accepting.accepting,
+    "growth": growth.growth,
 }
-LARGE_MEASURES: dict[str, Measure] = {}
+LARGE_MEASURES: dict[str, Measure] = {
+    "large": large.large,
+    "large-growth": growth.large_growth,
+}
 
 
 def main() -> int:
@@ -58,6 +67,8 @@ def main() -> int:
     sys.stdout.write(table(rows) + f"\n{', '.join(f'{k} {v}' for k, v in about.items())}\n")
     if arguments.out:
         name = "benchmarks-large" if arguments.large else "benchmarks"
+        if {"photographs", "thumbnails"} & bench.raw.keys():
+            write_plot(arguments.out / "benchmarks.svg", bench.raw)
         write_json(arguments.out / f"{name}.json", rows, about, bench.raw)
     return 0
 

@@ -15,7 +15,8 @@ from benchmarks.runs import NotMeasured
 class Row:
     """`figure` in `unit`; None with the reason in `note` when it could not be measured.
 
-    `at_least` or `at_most` is the target; without one it is reported only.
+    `at_least` or `at_most` is the target, or `works` says whether what was done came out right;
+    without one of them it is reported only.
     """
 
     measure: str
@@ -23,6 +24,7 @@ class Row:
     unit: str = ""
     at_least: float | None = None
     at_most: float | None = None
+    works: bool | None = None
     note: str = ""
 
     @property
@@ -35,6 +37,8 @@ class Row:
     @property
     def holds(self) -> bool | None:
         """None where there is no target or no figure."""
+        if self.works is not None:
+            return self.works
         for bound, fits in ((self.at_least, operator.ge), (self.at_most, operator.le)):
             if bound is not None and self.figure is not None:
                 return bool(fits(self.figure, bound))
@@ -44,6 +48,8 @@ class Row:
     def verdict(self) -> str:
         if self.figure is None:
             return "not measured"
+        if self.works is not None:
+            return "works" if self.works else "fails"
         if self.holds is None:
             return "reported"
         if self.holds:
