@@ -36,7 +36,7 @@ soak: $(VENV)/dev ## half an hour of steady work: does memory grow?
 bench: $(VENV)/dev ## the service beside its peers; writes docs/benchmarks.json (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks --out docs
 
-bench-large: $(VENV)/dev ## the measures that take an hour
+bench-large: $(VENV)/dev ## a very large job and catalogue: about half an hour, 10 GB in .data/bench
 	$(BIN)/python -m benchmarks --large --out docs
 
 clean: ## removes the virtual environment and caches, never your data

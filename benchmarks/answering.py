@@ -13,7 +13,6 @@ from benchmarks.runs import NotMeasured, tell
 from benchmarks.service import Service, catalog_of, running
 
 STATUS_PAUSE_SECONDS = 0.01
-SETTLING_SECONDS = 1.0
 SMALL_IMAGES = 3
 SMALL_PAUSE_SECONDS = 0.25
 
@@ -24,7 +23,7 @@ def status(bench: Bench) -> list[Row]:
     with bench.fresh_folder() as folder, running(folder, bench.inbox) as service:
         service.warm_up()
         request_id = service.upload(catalog_of(urls))
-        time.sleep(min(SETTLING_SECONDS, len(urls) / 1000))
+        time.sleep(bench.scale.settling_seconds)
         seconds = _ask_until_the_end(service, request_id)
     bench.raw["status"] = _summary(seconds)
     tell(f"status: {bench.raw['status']}")

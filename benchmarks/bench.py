@@ -25,9 +25,14 @@ CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything; images and rows are counts."""
+    """How much of everything; images and rows are counts.
+
+    A service settles after its start before it counts as idle, and after an upload before it counts
+    as busy.
+    """
 
     rounds: int = 3
+    settling_seconds: float = 1.0
     photographs: int = 600
     longest_side: int = 2000
     slow_serial_photographs: int = 100
@@ -47,6 +52,7 @@ class Scale:
 
 QUICK = Scale(
     rounds=1,
+    settling_seconds=0.05,
     photographs=8,
     longest_side=900,
     slow_serial_photographs=2,

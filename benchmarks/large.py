@@ -34,7 +34,7 @@ def large(bench: Bench) -> list[Row]:
     failing = len(range(0, count, FAILS_EVERY))
     job = f"{count:,} thumbnails, {failing:,} failing"
     with bench.fresh_folder() as folder, running(folder, bench.inbox) as service:
-        time.sleep(1)
+        time.sleep(bench.scale.settling_seconds)
         with Watch(service.pid) as watch, Progress(service) as progress:
             request_id = service.upload(catalog_of(urls))
             progress.follow(request_id)
@@ -75,12 +75,7 @@ class Progress:
         first, last = at(0.1) - at(0), at(1) - at(0.9)
         return [
             Row(f"{job}: images", count / (at(1) - at(0)), unit=" /s"),
-            Row(
-                f"{job}: rate of the last tenth against the first",
-                first / last,
-                unit="×",
-                at_least=0.95,
-            ),
+            Row(f"{job}: last tenth's rate to the first's", first / last, unit="×", at_least=0.95),
         ]
 
     def as_json(self) -> dict[str, Any]:
@@ -128,16 +123,14 @@ class _Reader:
         return [self._row(f"… {name}", read) for name, read in readers.items()]
 
     def _row(self, measure: str, read: Callable[[], str]) -> Row:
-        began = time.perf_counter()
+        began, works = time.perf_counter(), True
         try:
             found = read()
         except NotMeasured as error:
             return Row(measure, None, note=str(error))
         except Wrong as error:
-            return Row(
-                measure, time.perf_counter() - began, unit=" s", works=False, note=str(error)
-            )
-        return Row(measure, time.perf_counter() - began, unit=" s", works=True, note=found)
+            found, works = str(error), False
+        return Row(measure, time.perf_counter() - began, unit=" s", works=works, note=found)
 
     def _status(self) -> str:
         status = self._service.get(f"/status/{self._request_id}").json()

@@ -13,8 +13,6 @@ from benchmarks.runs import tell
 from benchmarks.service import running
 
 SAMPLE_SECONDS = 0.25
-SETTLING_SECONDS = 1.0
-"""After the start, before a service counts as idle: some of it begins in the background."""
 MOST_MB = 150
 
 
@@ -63,7 +61,7 @@ def memory(bench: Bench) -> list[Row]:
     count = bench.scale.memory_thumbnails
     urls = bench.thumbnails.urls(bench.origin.plain, count)
     with bench.fresh_folder() as folder, running(folder, bench.inbox) as service:
-        time.sleep(SETTLING_SECONDS)
+        time.sleep(bench.scale.settling_seconds)
         with Watch(service.pid) as watch:
             job = service.run(urls)
     bench.raw["memory"] = watch.as_json() | {"images": count, "seconds": round(job.seconds, 1)}

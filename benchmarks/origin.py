@@ -64,19 +64,19 @@ class Origin:
 
 
 @contextmanager
-def serving(root: Path, folder: Path) -> Iterator[Origin]:
+def serving(root: Path, folder: Path, *, may_use_nginx: bool = True) -> Iterator[Origin]:
     """Serves the files below `root`; what it needs besides is written into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     root.mkdir(parents=True, exist_ok=True)
     certificates = make_certificates(folder)
     port, tls_port = free_port(), free_port()
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if nginx and ECHO_MODULE.exists():
+    if may_use_nginx and nginx and ECHO_MODULE.exists():
         kind = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=True).stderr
         kind = kind.strip().removeprefix("nginx version: ")
         command = _nginx(nginx, root, folder, certificates.valid, port, tls_port)
     else:
-        kind = "the benchmark's own origin (no nginx with its echo module is here)"
+        kind = "the benchmark's own, without nginx and its echo module"
         command = [sys.executable, "-m", "benchmarks.small_origin"]
         command += [str(root), str(certificates.valid), str(port), str(tls_port)]
     process = subprocess.Popen(command)

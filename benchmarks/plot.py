@@ -67,13 +67,13 @@ def _panel(title: str, rates: dict[str, float], top: int) -> list[str]:
         width = max(1.0, room * rate / most)
         parts += [
             f'<text x="{LABELS - 8}" y="{y + 14}" text-anchor="end">{escape(party)}</text>',
-            f'<rect x="{LABELS}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{_colour(party)}"/>',
+            f'<rect x="{LABELS}" y="{y}" width="{width:.1f}" height="{BAR}" {_fill(party)}/>',
             f'<text x="{LABELS + width + 6:.1f}" y="{y + 14}">{rate:,.0f}</text>',
         ]
     return parts
 
 
-def _colour(party: str) -> str:
+def _fill(party: str) -> str:
     if party == throughput.CODEC:
-        return LIMIT
-    return OURS if party.startswith(throughput.SERVICE) else OTHERS
+        return f'fill="{LIMIT}"'
+    return f'fill="{OURS if party.startswith(throughput.SERVICE) else OTHERS}"'

@@ -40,7 +40,7 @@ def photographs(bench: Bench) -> list[Row]:
     return [
         *_rates_rows("photographs", rates),
         _ratio("photographs: Pressroom against the codec alone", rates, SERVICE, CODEC, 0.9),
-        _ratio("photographs: … with fitted tables, reported", rates, FITTED, CODEC, None),
+        _ratio("photographs: … with fitted tables", rates, FITTED, CODEC, None),
         _ratio("photographs: … against img2dataset", rates, SERVICE, IMG2DATASET, 1.5),
         _ratio("photographs: … against a serial loop", rates, SERVICE, SERIAL, 2),
         _ratio("photographs: … at 100 ms", rates, SLOW_SERVICE, SLOW_SERIAL, 15),
