@@ -7,6 +7,7 @@ of parts at their own size, since the originals are smaller; a thumbnail is one 
 import itertools
 import random
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -60,7 +61,7 @@ def thumbnails(root: Path, count: int) -> Corpus:
     return _made(root / f"thumbnails-{count}", count, _write_thumbnail)
 
 
-def _made(folder: Path, count: int, write) -> Corpus:  # type: ignore[no-untyped-def]
+def _made(folder: Path, count: int, write: Callable[[Path, int], None]) -> Corpus:
     """A folder that is there is whole: it gets its name last."""
     if not folder.is_dir():
         unfinished = folder.with_name(f"{folder.name}.part")

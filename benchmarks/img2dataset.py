@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -21,9 +22,16 @@ VERSION = "1.47.0"
 CORES = len(os.sched_getaffinity(0))
 PROCESSES = (CORES, 2 * CORES)
 THREADS = (4, 8, 16, 32)
-OPTIONS = ("--resize_mode=no", "--encode_quality=50", "--encode_format=jpg")
-OPTIONS += ("--output_format=files", "--input_format=txt")
+OPTIONS = (
+    "--resize_mode=no",
+    "--encode_quality=50",
+    "--encode_format=jpg",
+    "--output_format=files",
+    "--input_format=txt",
+)
 RUN_SECONDS = 600
+
+FreshFolder = Callable[[], AbstractContextManager[Path]]
 
 
 @dataclass
@@ -51,14 +59,14 @@ class Img2dataset:
             shutil.rmtree(self._home, ignore_errors=True)
             raise NotMeasured(f"img2dataset {VERSION} could not be installed") from error
 
-    def find_best(self, name: str, urls: Sequence[str], scratch: Callable) -> None:  # type: ignore[type-arg]
+    def find_best(self, name: str, urls: Sequence[str], fresh_folder: FreshFolder) -> None:
         """Tries all counts of processes and threads once, and keeps the best for `name`."""
         if name in self.best:
             return
         self.install()
         rates = {}
         for counts in product(PROCESSES, THREADS):
-            with scratch() as folder:
+            with fresh_folder() as folder:
                 rates[counts] = self._run(urls, counts, folder).rate
             tell(f"img2dataset, {counts[0]} × {counts[1]} threads: {rates[counts]:.1f}/s")
         self.best[name] = max(rates, key=lambda counts: rates[counts])

@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import requests
 from PIL import Image
@@ -20,15 +21,14 @@ from benchmarks.runs import Run
 def run_serial(urls: Sequence[str], folder: Path) -> Run:
     """Every image fetched, compressed into a file, and marked as done in its document."""
     server = PrivateServer(folder)
-    with MongoClient(server.start()) as client:
-        try:
+    try:
+        with MongoClient[dict[str, Any]](server.start()) as client:
             return _run(urls, folder, client)
-        finally:
-            client.close()
-            server.stop()
+    finally:
+        server.stop()
 
 
-def _run(urls: Sequence[str], folder: Path, client: MongoClient) -> Run:  # type: ignore[type-arg]
+def _run(urls: Sequence[str], folder: Path, client: MongoClient[dict[str, Any]]) -> Run:
     images = client["serial"]["images"]
     images.insert_many([{"_id": number, "url": url} for number, url in enumerate(urls)])
     bytes_out = 0

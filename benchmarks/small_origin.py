@@ -23,7 +23,7 @@ class Connection(asyncio.Protocol):
         self._root = root
         self._received = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
                 self._answer(path.lstrip("/"))
 
     def _answer(self, name: str) -> None:
-        self._transport.write(reply_of(self._root, name))  # type: ignore[attr-defined]
+        self._transport.write(reply_of(self._root, name))
 
 
 @cache

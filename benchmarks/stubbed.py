@@ -28,15 +28,16 @@ def compress(_source: bytes, target: BinaryIO, *_: Any, **__: Any) -> Compressed
     return Compressed("jpg", kept_original=False, width=1, height=1)
 
 
-def main() -> int | None:
+def main() -> None:
     replace(Sources, "fetch", fetch)
     replace(app.making, "compress", compress)
     engine = app.services.ProcessEngine
     command = [sys.executable, "-m", "benchmarks.stubbed", "worker"]
     replace(app.services, "ProcessEngine", lambda _command, count: engine(command, count))
     if sys.argv[1:] == ["worker"]:
-        return app.worker.main()
-    return run.main()
+        app.worker.main()
+    else:
+        sys.exit(run.main())
 
 
 def replace(owner: Any, name: str, stub: Any) -> None:
@@ -46,4 +47,4 @@ def replace(owner: Any, name: str, stub: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

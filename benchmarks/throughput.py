@@ -31,7 +31,9 @@ def photographs(bench: Bench) -> list[Row]:
             CODEC: partial(coding.run_codec, corpus),
             SERVICE: partial(run_service, bench, urls),
             FITTED: partial(run_service, bench, urls, JPEG_OPTIMIZE="true"),
-            IMG2DATASET: partial(run_img2dataset, bench, urls, bench.scale.trial_photographs),
+            IMG2DATASET: partial(
+                run_img2dataset, bench, "photographs", urls, bench.scale.trial_photographs
+            ),
             SERIAL: partial(run_serial_loop, bench, urls),
             SLOW_SERVICE: partial(run_service, bench, slow),
             SLOW_SERIAL: partial(run_serial_loop, bench, few_slow),
@@ -57,7 +59,9 @@ def thumbnails(bench: Bench) -> list[Row]:
             CODEC: partial(coding.run_codec, corpus),
             SERVICE: partial(run_service, bench, urls),
             FITTED: partial(run_service, bench, urls, JPEG_OPTIMIZE="true"),
-            IMG2DATASET: partial(run_img2dataset, bench, urls, bench.scale.trial_thumbnails),
+            IMG2DATASET: partial(
+                run_img2dataset, bench, "thumbnails", urls, bench.scale.trial_thumbnails
+            ),
             TLS: partial(run_service, bench, tls, CA_BUNDLE=bench.origin.authority),
         },
     )
@@ -94,8 +98,8 @@ def run_service(bench: Bench, urls: Sequence[str], **settings: object) -> Run:
     )
 
 
-def run_img2dataset(bench: Bench, urls: Sequence[str], trial_images: int) -> Run:
-    name = urls[0]
+def run_img2dataset(bench: Bench, name: str, urls: Sequence[str], trial_images: int) -> Run:
+    """With its own best counts of processes and threads, found on the first `trial_images`."""
     bench.img2dataset.find_best(name, urls[:trial_images], bench.fresh_folder)
     with bench.fresh_folder() as folder:
         return bench.img2dataset.run(name, urls, folder)
