@@ -19,7 +19,7 @@ from app.models import ImageUrl
 from app.models import Row as CatalogRow
 from benchmarks import usage
 from benchmarks.bench import Bench
-from benchmarks.memory import MOST_MB
+from benchmarks.memory import MOST_MB, wait_until_idle
 from benchmarks.report import Row, row
 from benchmarks.runs import NotMeasured, Run
 from benchmarks.service import running
@@ -84,7 +84,7 @@ def _urls(number: int) -> list[str]:
 
 def _upload(bench: Bench, catalog: Path, rows: int) -> Run:
     with bench.fresh_folder() as folder, running(folder, bench.inbox) as service:
-        time.sleep(bench.scale.settling_seconds)
+        wait_until_idle(bench, service)
         idle_mb = usage.resident_mb(service.pid)
         upload = service.prepared_upload(catalog.read_bytes())
         began = time.perf_counter()

@@ -27,8 +27,8 @@ CORES = len(os.sched_getaffinity(0))
 class Scale:
     """How much of everything; images and rows are counts.
 
-    A service settles after its start before it counts as idle, and after an upload before it counts
-    as busy.
+    A service counts as idle when its memory has not changed for `settling_seconds`, and as busy so
+    long after an upload.
     """
 
     rounds: int = 3

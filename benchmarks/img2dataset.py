@@ -2,7 +2,8 @@
 
 It gets every advantage that its options give: as many shards as processes, so that none waits for
 another, and the best of several counts of processes and threads, found on a part of the pictures.
-Its time is that of its shards as it reports them itself, without the seconds that its start takes.
+Its time is that of its shards as it reports them itself, without the seconds that its start takes;
+and its processes begin together (`together.py`).
 """
 
 import json
@@ -11,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -30,6 +31,7 @@ OPTIONS = (
     "--input_format=txt",
 )
 RUN_SECONDS = 600
+TOGETHER = Path(__file__).with_name("together.py")
 
 FreshFolder = Callable[[], AbstractContextManager[Path]]
 
@@ -46,15 +48,16 @@ class Img2dataset:
         """Does nothing when it is there. Raises NotMeasured."""
         if not self.is_wanted:
             raise NotMeasured("img2dataset was left out")
-        if self._program.exists():
+        if (self._home / "complete").exists():
             return
         tell(f"installing img2dataset {VERSION}")
         shutil.rmtree(self._home, ignore_errors=True)
-        pip = [str(self._home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        pip = [str(self._python), "-m", "pip", "install", "--quiet"]
         pip += ["--disable-pip-version-check", f"img2dataset=={VERSION}"]
         try:
             subprocess.run([sys.executable, "-m", "venv", str(self._home)], check=True)
             subprocess.run(pip, check=True, capture_output=True)
+            (self._home / "complete").touch()
         except (subprocess.CalledProcessError, OSError) as error:
             shutil.rmtree(self._home, ignore_errors=True)
             raise NotMeasured(f"img2dataset {VERSION} could not be installed") from error
@@ -81,27 +84,28 @@ class Img2dataset:
         return self.folder / f"img2dataset-{VERSION}"
 
     @property
-    def _program(self) -> Path:
-        return self._home / "bin" / "img2dataset"
+    def _python(self) -> Path:
+        return self._home / "bin" / "python"
 
     def _run(self, urls: Sequence[str], counts: tuple[int, int], folder: Path) -> Run:
         processes, threads = counts
         url_list, output = folder / "urls.txt", folder / "output"
         url_list.write_text("".join(f"{url}\n" for url in urls))
-        command = [str(self._program), str(url_list), f"--output_folder={output}", *OPTIONS]
+        command = [str(self._python), "-P"]  # or it would import this module, not the package
+        command += [str(TOGETHER), str(folder), str(processes), str(url_list)]
+        command += [f"--output_folder={output}", *OPTIONS]
         command += [f"--processes_count={processes}", f"--thread_count={threads}"]
         command.append(f"--number_sample_per_shard={-(-len(urls) // processes)}")
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         environment["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask PyPI for its newest version
-        with (folder / "img2dataset.log").open("wb") as log:
+        with (folder / "img2dataset.log").open("wb") as log, suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 command, env=environment, stdout=log, stderr=log, timeout=RUN_SECONDS, check=False
             )
         shards = [json.loads(path.read_text()) for path in output.glob("*_stats.json")]
         if sum(shard["successes"] for shard in shards) != len(urls):
-            raise NotMeasured(
-                f"img2dataset failed: {(folder / 'img2dataset.log').read_text()[-500:]}"
-            )
+            said = (folder / "img2dataset.log").read_text()[-500:]
+            raise NotMeasured(f"img2dataset failed: {said}")
         seconds = max(shard["end_time"] for shard in shards)
         seconds -= min(shard["start_time"] for shard in shards)
         bytes_out = sum(path.stat().st_size for path in output.glob("*/*.jpg"))

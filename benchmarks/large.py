@@ -11,7 +11,7 @@ from pymongo import MongoClient
 
 from app.database.private_server import PrivateServer
 from benchmarks.bench import Bench
-from benchmarks.memory import Watch, memory_rows
+from benchmarks.memory import Watch, memory_rows, wait_until_idle
 from benchmarks.report import Row
 from benchmarks.runs import NotMeasured, tell
 from benchmarks.service import Service, catalog_of, running
@@ -34,7 +34,7 @@ def large(bench: Bench) -> list[Row]:
     failing = len(range(0, count, FAILS_EVERY))
     job = f"{count:,} thumbnails, {failing:,} failing"
     with bench.fresh_folder() as folder, running(folder, bench.inbox) as service:
-        time.sleep(bench.scale.settling_seconds)
+        wait_until_idle(bench, service)
         with Watch(service.pid) as watch, Progress(service) as progress:
             request_id = service.upload(catalog_of(urls))
             progress.follow(request_id)
