@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test backup restore chaos soak bench clean
+.PHONY: help demo run test backup restore chaos soak bench bench-large clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,8 +33,11 @@ chaos: $(VENV)/dev ## kills the service in every way, for long; writes docs/reli
 soak: $(VENV)/dev ## half an hour of steady work: does memory grow?
 	$(BIN)/python benchmarks/soak.py
 
-bench: $(VENV)/run ## what accepting a large catalogue costs
-	$(BIN)/python benchmarks/intake.py
+bench: $(VENV)/dev ## the service beside its peers; writes docs/benchmarks.json (docs/benchmarks.md)
+	$(BIN)/python -m benchmarks --out docs
+
+bench-large: $(VENV)/dev ## a very large job and catalogue: about half an hour, 10 GB in .data/bench
+	$(BIN)/python -m benchmarks --large --out docs
 
 clean: ## removes the virtual environment and caches, never your data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
