@@ -256,6 +256,7 @@ class SegmentRun:
     def _record_own(self, arrived: Mapping[str, Made | ImageResult]) -> None:
         """First the files, then by URL, then by place: a death in between costs a copy at most,
         not a second fetch."""
+        self._renew_when_due()  # whoever has slept past its lease stores nothing
         made = [arrival for arrival in arrived.values() if isinstance(arrival, Made)]
         if made:
             self._storage.put_all({str(one.result.path): one.content for one in made})
@@ -277,7 +278,9 @@ class SegmentRun:
             self._database.segments.progress(self._segment, self._counts())
             self._renewed_at = time.monotonic()
             self._tell_progress()
-        elif time.monotonic() - self._renewed_at > RENEW_SECONDS:
+
+    def _renew_when_due(self) -> None:
+        if time.monotonic() - self._renewed_at > RENEW_SECONDS:
             self._database.segments.renew(self._segment)
             self._renewed_at = time.monotonic()
 
@@ -297,6 +300,7 @@ class SegmentRun:
             self._cancel_poll.when_due()
             if self._stopping.wait(HELD_POLL_SECONDS):
                 raise Stopped
+            self._renew_when_due()
             claims = self._database.results.claim(self._segment, held)
             self._record(claims.done)
             live = self._database.segments.find_held(claims.held.values())

@@ -138,6 +138,8 @@ class Draft:
             rest = rest[os.write(self.descriptor, rest) :]
 
     def name(self) -> None:
+        if os.path.exists(self.path):  # noqa: PTH110 (as said above)
+            return  # with the same bytes, and it may be being read
         os.rename(self._temporary, self.path)  # noqa: PTH104 (as said above)
         self._is_named = True
 
