@@ -72,9 +72,10 @@ class Pipeline:
         self._submit = submit
         self._deliver_webhooks = deliver_webhooks
 
-    def run_segment(self, segment_id: str) -> None:
+    def run_segment(self, segment_id: str, step_aside: Callable[[], None] = lambda: None) -> None:
         """Works one segment off; a no-op when another worker has it, or it is done.
 
+        `step_aside` is called when it only waits for slow hosts, so that another may run beside it.
         Raises Unavailable while database or storage are away; what was claimed is put back.
         """
         self._check_room(segment_id.partition(":")[0])
@@ -82,7 +83,7 @@ class Pipeline:
         if segment is None:
             return
         try:
-            self._work_off(segment)
+            self._work_off(segment, step_aside)
         except LostClaim as error:
             log.info("segment lost", segment=segment_id, reason=str(error))
             leave_nothing(segment.request_id, self.database, self.storage)
@@ -106,7 +107,7 @@ class Pipeline:
             if not self.database.control.is_cancelling(request_id):
                 raise
 
-    def _work_off(self, segment: Segment) -> None:
+    def _work_off(self, segment: Segment, step_aside: Callable[[], None]) -> None:
         batch = self.database.batches.find(segment.request_id)
         if batch is None or batch.status is not BatchStatus.PROCESSING:
             raise LostClaim(f"request {segment.request_id} does not run any more")
@@ -114,6 +115,11 @@ class Pipeline:
             self.database.batches.mark_started(batch.request_id)
         tell = self._teller(batch)
         tell()
+
+        def make_way() -> None:
+            step_aside()
+            self._submit_next(batch.request_id)
+
         SegmentRun(
             batch,
             segment,
@@ -125,6 +131,7 @@ class Pipeline:
             link=self.exports.link,
             stopping=self.stopping,
             tell_progress=tell,
+            make_way=make_way,
         ).work_off()
 
     def _teller(self, batch: Batch) -> Callable[[], None]:
@@ -165,7 +172,10 @@ class Pipeline:
             reopen(batch, batch.reopening, self.database)
         elif batch.webhook_events is WebhookEvents.ALL:
             self._tell_milestone(batch.request_id)
-        for segment_id in self.database.segments.find_claimable(batch.request_id, SEGMENTS_AHEAD):
+        self._submit_next(batch.request_id)
+
+    def _submit_next(self, request_id: str) -> None:
+        for segment_id in self.database.segments.find_claimable(request_id, SEGMENTS_AHEAD):
             self._submit(segment_id)
 
     def finish(self, request_id: str, round_number: int) -> None:

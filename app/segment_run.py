@@ -7,6 +7,7 @@
 Called by `pipeline`. Results reach the segment's own thread through a queue.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -43,6 +44,7 @@ RENEW_SECONDS = 5
 STOP_SECONDS = 15
 """How long a stop waits for images under way before it puts them back."""
 HELD_POLL_SECONDS = 0.25
+IDLE_SECONDS = 1.0
 CANCEL_POLL_SECONDS = 0.5
 FRUITLESS_CLAIMS = 2
 """After so many claims without a result the segment's images are coded one by one, alone."""
@@ -80,6 +82,7 @@ class SegmentRun:
         link: Callable[[str], str],
         stopping: threading.Event,
         tell_progress: Callable[[], None],
+        make_way: Callable[[], None],
     ):
         self._batch = batch
         self._segment = segment
@@ -91,6 +94,7 @@ class SegmentRun:
         self._link = link
         self._stopping = stopping
         self._tell_progress = tell_progress
+        self._make_way = make_way
         self._places: dict[str, list[Place]] = {}
         self._results: dict[Place, ImageResult] = {}
         self._arrivals: deque[tuple[str, Arrival]] = deque()
@@ -99,6 +103,7 @@ class SegmentRun:
         self._under_way: set[str] = set()
         self._awaited = 0
         self._renewed_at = time.monotonic()
+        self._arrived_at = time.monotonic()
         self._is_over = False
         self._is_cancelled = batch.is_cancelling
         self._cancel_poll = Every(CANCEL_POLL_SECONDS, self._look_for_cancel)
@@ -232,6 +237,7 @@ class SegmentRun:
             self._record_own(arrived)
             if trouble:
                 raise trouble
+            self._make_way_if_idle(has_arrived=bool(arrived))
             self._cancel_poll.when_due()
             if self._is_cancelled and not (self._under_way or self._arrivals):
                 self._awaited = 0  # nobody begins with the others any more
@@ -239,6 +245,15 @@ class SegmentRun:
                 stop_at = stop_at or time.monotonic() + STOP_SECONDS
                 if time.monotonic() > stop_at or not (self._under_way or self._arrivals):
                     raise Stopped
+
+    def _make_way_if_idle(self, *, has_arrived: bool) -> None:
+        """What is left may all wait for one slow host, and need not keep others waiting."""
+        now = time.monotonic()
+        if has_arrived:
+            self._arrived_at = now
+        elif now - self._arrived_at > IDLE_SECONDS:
+            self._arrived_at = math.inf  # once is enough, unless more arrives
+            self._make_way()
 
     def _collect(self) -> tuple[dict[str, Made | ImageResult], Unavailable | None]:
         """What arrives within RECORD_SECONDS, or is enough; and what was away then."""

@@ -344,3 +344,25 @@ def test_names_are_made_of_place_source_and_content(begin, settings, wait_for):
     assert place == "1-1"
     assert rest.removesuffix(".jpg")[-13] == "-"
     assert len(path.stem) == len("1-1-") + 60 + len("-123456789012")
+
+
+def test_a_slow_host_keeps_only_its_own_images_waiting(begin, origin, wait_for):
+    """Its images are among all the segments, each of which would wait for some of them."""
+    services = begin()
+    slow = {f"http://slow.example/{number}.jpg" for number in range(60)}
+    gate, fetch = threading.Event(), origin.fetch
+
+    def fetch_or_wait(url, *rest):
+        assert url not in slow or gate.wait(60)
+        return fetch(url, *rest)
+
+    origin.fetch = fetch_or_wait
+    fast = urls(540)
+    rows = [[url] for pair in zip(*[iter(fast)] * 9, sorted(slow), strict=True) for url in pair]
+    request_id = upload(services, rows)
+
+    wait_for(lambda: services.database.segments.sum_counts(request_id).completed == 540)
+    gate.set()
+
+    wait_for(lambda: ended(services, request_id))
+    assert services.database.segments.sum_counts(request_id).completed == 600

@@ -1,7 +1,9 @@
 """The engine inside the process: a few segments of each request at once, in turn."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -10,9 +12,12 @@ from app.errors import Unavailable
 
 STOP_SECONDS = 18
 """A segment that waits for a database which hangs is left to its lease."""
-SEGMENTS_AT_ONCE = 32
+SEGMENTS_AT_ONCE = 96
+"""Most of them only wait: for a slow host, or for the images of the others."""
 SEGMENTS_A_REQUEST = 3
 """Enough that the end of one segment does not leave threads idle; few, so that requests share."""
+SEGMENTS_ASIDE = 45
+"""Of one request, which wait for slow hosts while others of its segments go on."""
 
 log = structlog.get_logger(__name__)
 
@@ -20,13 +25,14 @@ log = structlog.get_logger(__name__)
 class ThreadEngine:
     """Runs segments in threads; the images in them run in threads of their own."""
 
-    def __init__(self, run_segment: Callable[[str], None]):
+    def __init__(self, run_segment: Callable[[str, Callable[[], None]], None]):
         self._run_segment = run_segment
         self._dispatcher = Dispatcher(
             "segment", threads=SEGMENTS_AT_ONCE, per_lane=SEGMENTS_A_REQUEST
         )
         self._changed = threading.Condition()
         self._held: set[str] = set()
+        self._aside: Counter[str] = Counter()
         self._running = 0
         self._is_stopped = False
 
@@ -49,14 +55,44 @@ class ThreadEngine:
             if self._is_stopped:
                 return
             self._running += 1
+        request_id = segment_id.partition(":")[0]
+        turn = _Turn(partial(self._count_aside, request_id))
         try:
-            self._run_segment(segment_id)
+            self._run_segment(segment_id, turn.step_aside)
         except Unavailable as error:
             log.warning("segment waits", segment=segment_id, reason=str(error))
         except Exception:  # the edge of the thread: nobody else would hear of it
             log.exception("segment failed", segment=segment_id)
         finally:
+            turn.end()
             with self._changed:
                 self._running -= 1
                 self._held.discard(segment_id)
                 self._changed.notify_all()
+
+    def _count_aside(self, request_id: str, change: int) -> None:
+        """Lets as many more of a request's segments run as have stepped aside."""
+        with self._changed:
+            self._aside[request_id] += change
+            aside = self._aside[request_id]
+            if not aside:
+                del self._aside[request_id]
+            limit = SEGMENTS_A_REQUEST + min(aside, SEGMENTS_ASIDE) if aside else None
+            self._dispatcher.set_limit(request_id, limit)
+
+
+class _Turn:
+    """A segment's place among those that run; it may be given away once."""
+
+    def __init__(self, count_aside: Callable[[int], None]):
+        self._count_aside = count_aside
+        self._is_aside = False
+
+    def step_aside(self) -> None:
+        if not self._is_aside:
+            self._is_aside = True
+            self._count_aside(1)
+
+    def end(self) -> None:
+        if self._is_aside:
+            self._count_aside(-1)
