@@ -45,6 +45,8 @@ def run_demo() -> int:
         host="127.0.0.1",
         port=_free_port(),
         base_url="",
+        api_keys=SecretStr(""),
+        rate_limit="",
         mongodb_uri=SecretStr(""),
         data_dir=folder,
         upload_dir=folder / "uploads",

@@ -273,3 +273,11 @@ class Segment:
     last_row: int
     token: int
     fruitless_claims: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """So many calls in a period that begins with the first of them."""
+
+    calls: int
+    period_seconds: int

@@ -22,7 +22,7 @@ ONLY_IN = {
 }
 
 LAYERS = [
-    {"errors", "every", "models"},
+    {"errors", "every", "keys", "models"},
     {
         "addresses",
         "budget",
