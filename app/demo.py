@@ -47,6 +47,7 @@ def run_demo() -> int:
         base_url="",
         api_keys=SecretStr(""),
         rate_limit="",
+        worker_processes=0,
         mongodb_uri=SecretStr(""),
         data_dir=folder,
         upload_dir=folder / "uploads",
