@@ -6,6 +6,7 @@
 import base64
 import ipaddress
 import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,12 +17,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.addresses import parse_allowed_addresses
 from app.errors import SettingsError
-from app.models import OutputFormat
+from app.keys import Keys, parse_api_keys
+from app.models import OutputFormat, RateLimit
 
 VERSION = "0.1.0"
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 
 Count = Annotated[int, Field(ge=1)]
+
+_RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)", re.ASCII)
+_PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
 
 class Settings(BaseSettings):
@@ -34,7 +39,11 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     base_url: str = ""
+    api_keys: SecretStr = SecretStr("")
     allow_open: bool = False
+    cors_origins: str = ""
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
+    rate_limit: str = ""
     web_threads: Annotated[int, Field(ge=2, le=512)] = 16
 
     mongodb_uri: SecretStr = SecretStr("")
@@ -83,6 +92,30 @@ class Settings(BaseSettings):
         parse_allowed_addresses(text)
         return text
 
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_parse(cls, keys: SecretStr) -> SecretStr:
+        parse_api_keys(keys.get_secret_value())
+        return keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_parse(cls, text: str) -> str:
+        for origin in _parts(text):
+            if not _is_origin(origin):
+                raise ValueError(
+                    f"{origin!r} is not an origin such as https://shop.example.com, in lower case "
+                    "and without a path"
+                )
+        return text
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _rate_parses(cls, text: str) -> str:
+        if text and not _RATE.fullmatch(text):
+            raise ValueError(f"{text!r} is not a rate such as 60/minute; second, hour and day too")
+        return text
+
     @field_validator("mongodb_uri")
     @classmethod
     def _is_a_mongodb_uri(cls, uri: SecretStr) -> SecretStr:
@@ -101,6 +134,8 @@ class Settings(BaseSettings):
     @field_validator("base_url")
     @classmethod
     def _is_an_http_url(cls, url: str) -> str:
+        if "@" in url.partition("://")[2].partition("/")[0]:  # it would stand in every output CSV
+            raise ValueError("it may hold no user name or password")
         if url and ("?" in url or "#" in url or not _is_url(url, ("http", "https"))):
             raise ValueError(f"{url!r} is not a URL such as https://images.example.com")
         return url.rstrip("/")
@@ -139,12 +174,30 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _is_not_open_to_the_world(self) -> Self:
-        if not self.allow_open and not _is_loopback(self.host):
+        if not (self.allow_open or self.keys or self.is_on_loopback):
             raise ValueError(
                 f"HOST={self.host} is reachable from other machines and nobody has to log in; "
-                "set ALLOW_OPEN=true if that is meant"
+                "set API_KEYS, or ALLOW_OPEN=true if that is meant"
             )
         return self
+
+    @property
+    def is_on_loopback(self) -> bool:
+        return _is_loopback(self.host)
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(parse_api_keys(self.api_keys.get_secret_value()))
+
+    @property
+    def listed_origins(self) -> frozenset[str]:
+        """Other sites' pages that may call the API."""
+        return frozenset(_parts(self.cors_origins))
+
+    @property
+    def upload_rate(self) -> RateLimit | None:
+        match = _RATE.fullmatch(self.rate_limit)
+        return RateLimit(int(match[1]), _PERIOD_SECONDS[match[2]]) if match else None
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
@@ -176,6 +229,20 @@ def _is_url(url: str, schemes: Collection[str]) -> bool:
         return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _is_origin(text: str) -> bool:
+    """As browsers send it: RFC 6454, section 6.2."""
+    if not _is_url(text, ("http", "https")):
+        return False
+    parts = urlsplit(text)
+    default_port = {"http": ":80", "https": ":443"}[parts.scheme]
+    is_bare = text == f"{parts.scheme}://{parts.netloc}" and "@" not in parts.netloc
+    return is_bare and text == text.lower() and not text.endswith(default_port)
 
 
 def _check_webhook_secret(secret: str) -> None:

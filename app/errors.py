@@ -5,6 +5,9 @@ PressroomError
 ├── BadRequest             the caller's input; its message says what to change     → 400
 │   └── BadCatalog         the uploaded file; carries the faults found in it       → 400
 ├── TooLarge               the caller's input is above a limit                     → 413
+├── Unauthorized           no key, or none of ours                                 → 401
+├── Forbidden              a call that another site may have made somebody make    → 403
+├── TooOften               more calls than RATE_LIMIT allows                       → 429
 ├── NotFound               no such request, output or file                         → 404
 ├── Conflict               not possible in the state the request is in             → 409
 ├── Unavailable            nobody's fault: wait and try again                      → 503
@@ -49,6 +52,22 @@ class BadCatalog(BadRequest):
 
 class TooLarge(PressroomError):
     pass
+
+
+class Unauthorized(PressroomError):
+    pass
+
+
+class Forbidden(PressroomError):
+    pass
+
+
+class TooOften(PressroomError):
+    """The API answers 429 with `Retry-After`."""
+
+    def __init__(self, message: str, retry_after_seconds: int):
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotFound(PressroomError):

@@ -312,3 +312,11 @@ class Segment:
     token: int
     fruitless_claims: int
     round: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """So many calls in a period that begins with the first of them."""
+
+    calls: int
+    period_seconds: int

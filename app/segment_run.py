@@ -204,7 +204,8 @@ class SegmentRun:
         except Unavailable as error:
             self._hand_over(job, error)
         except Exception:  # the edge of the thread: nobody else would hear of it
-            log.exception("image failed", request_id=job.request_id, url=job.url)
+            place = job.url.partition("?")[0]  # what follows may be the right to see the picture
+            log.exception("image failed", request_id=job.request_id, url=place)
             message = "the service could not process it: its log says why"
             self._hand_over(job, _failed(ErrorCode.DECODE_FAILED, message, False))
 

@@ -63,6 +63,7 @@ def make_server(app: Flask, settings: Settings, listener: socket.socket) -> Any:
         connection_limit=connection_limit(_raise_open_files(), settings.download_workers),
         asyncore_use_poll=True,
         channel_timeout=_SILENT_SECONDS,
+        clear_untrusted_proxy_headers=not settings.trusted_proxies,  # create_app judges them
         max_request_body_size=settings.max_csv_bytes + _FORM_BYTES,
         ident="Pressroom",
     )

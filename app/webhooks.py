@@ -220,7 +220,9 @@ def receive(
     webhook_id = headers.get("webhook-id") or f"sha256:{hashlib.sha256(body).hexdigest()}"
     if secrets:
         _verify(secrets, headers, body)
-    database.events.save(webhook_id, datetime.now(UTC), _payload(body))
+    request_id, payload = _payload(body)
+    owner = database.batches.find_owner(request_id)
+    database.events.save(webhook_id, datetime.now(UTC), payload, owner)
 
 
 def _verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> None:
@@ -235,8 +237,8 @@ def _verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> 
     )
 
 
-def _payload(body: bytes) -> str:
-    """The body as JSON text, which can be shown again whatever is in it."""
+def _payload(body: bytes) -> tuple[str, str]:
+    """The request it tells of, and the body as JSON text that can be shown whatever is in it."""
     try:
         payload = json.loads(body, parse_float=_finite, parse_constant=_finite)
         text = json.dumps(payload, ensure_ascii=False)
@@ -250,7 +252,7 @@ def _payload(body: bytes) -> str:
             raise BadRequest(f"the body needs a {name} that is text")
     if _is_deeper(payload, MAX_BODY_LEVELS):
         raise BadRequest(f"the body is nested more than {MAX_BODY_LEVELS} levels deep")
-    return text
+    return payload["request_id"], text
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

@@ -9,7 +9,6 @@ from app.errors import Conflict, LostClaim
 NOWHERE = [
     "/",
     "/nowhere",
-    "//upload",
     "/upload/",
     "/status",
     "/status/",

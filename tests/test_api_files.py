@@ -63,7 +63,9 @@ def test_an_image_may_be_kept_for_ever_and_does_nothing_when_opened(client, imag
 
     assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert (
+        headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'; sandbox"
+    )
     assert headers["ETag"] == f'"{path.rpartition("/")[2]}"'
 
 
@@ -110,7 +112,7 @@ def test_what_is_no_image_of_ours_is_404(without_database, path):
 
     assert reply.status_code == 404
     assert reply.json == {"error": "Image not found"}
-    assert "Cache-Control" not in reply.headers
+    assert reply.headers["Cache-Control"] == "no-store"
 
 
 # Samples

@@ -40,7 +40,7 @@ def assert_healthy(service, seconds):
 
 
 def get(path):
-    return f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 @contextmanager

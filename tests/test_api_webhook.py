@@ -119,7 +119,7 @@ def test_the_newest_are_kept_in_the_order_of_the_pages(database):
     for number in range(4):  # clocks that are set back change nothing
         events.save(str(number), now - timedelta(hours=number), "{}")
 
-    assert [event["id"] for event in events.page(before=None, limit=9)[0]] == ["3", "2"]
+    assert [event["id"] for event in events.page("default", before=None, limit=9)[0]] == ["3", "2"]
 
 
 def test_a_body_above_64_kib_is_413(client):

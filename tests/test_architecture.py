@@ -17,12 +17,12 @@ ONLY_IN = {
     "pycurl": ("app/outbound",),
     "requests": ("app/cli.py", "app/demo.py"),
     "waitress": ("app/server.py",),
-    "pydantic": ("app/config.py", "app/demo.py", "app/api/"),
+    "pydantic": ("app/config.py", "app/demo.py", "app/logs.py", "app/api/"),
     "standardwebhooks": ("app/webhooks.py",),
 }
 
 LAYERS = [
-    {"errors", "every", "models"},
+    {"errors", "every", "keys", "models"},
     {
         "addresses",
         "budget",

@@ -7,7 +7,7 @@ import pytest
 
 from app.config import PROJECT_DIR, Settings, read_settings
 from app.errors import SettingsError
-from app.models import OutputFormat
+from app.models import OutputFormat, RateLimit
 
 EXAMPLE = PROJECT_DIR / ".env.example"
 LINES = EXAMPLE.read_text(encoding="utf-8").splitlines()
@@ -116,6 +116,16 @@ def test_relative_folders_begin_at_the_project_whatever_the_working_directory(
         ("BASE_URL", "http://h:99999", "https://"),
         ("BASE_URL", "http://[h", "https://"),
         ("CA_BUNDLE", "/nope", "no file"),
+        ("TRUSTED_PROXIES", "-1", "0"),
+        ("RATE_LIMIT", "60", "60/minute"),
+        ("RATE_LIMIT", "0/minute", "60/minute"),
+        ("RATE_LIMIT", "60/week", "60/minute"),
+        ("CORS_ORIGINS", "*", "https://shop.example.com"),
+        ("CORS_ORIGINS", "null", "https://shop.example.com"),
+        ("CORS_ORIGINS", "https://shop.example.com/", "https://shop.example.com"),
+        ("CORS_ORIGINS", "https://shop.example.com:443", "https://shop.example.com"),
+        ("CORS_ORIGINS", "https://Shop.example.com", "lower case"),
+        ("CORS_ORIGINS", "https://ann@shop.example.com", "https://shop.example.com"),
     ],
 )
 def test_a_value_that_does_not_parse_is_named_with_the_reason(monkeypatch, name, value, reason):
@@ -133,6 +143,7 @@ def test_a_value_that_does_not_parse_is_named_with_the_reason(monkeypatch, name,
     [
         ("PROXY_URL", "garbage", "http://proxy.example.com:3128"),
         ("PROXY_URL", "ftp://me:hunter2@proxy", "http://proxy.example.com:3128"),
+        ("BASE_URL", "https://me:hunter2@images.example.com", "no user name or password"),
         ("MONGODB_URI", "foo", "mongodb://"),
         ("MONGODB_URI", "http://me:hunter2@db", "mongodb://"),
     ],
@@ -176,7 +187,16 @@ def test_a_wildcard_host_needs_a_base_url_and_leave_to_be_open():
 
 @pytest.mark.parametrize("host", ["192.168.0.5", "images.example.com", "::"])
 def test_a_host_that_others_reach_is_refused_while_nobody_has_to_log_in(host):
-    assert "ALLOW_OPEN=true" in refusal(host=host, base_url="http://images.example.com")
+    message = refusal(host=host, base_url="http://images.example.com")
+
+    assert "API_KEYS" in message
+    assert "ALLOW_OPEN=true" in message
+
+
+def test_a_host_that_others_reach_needs_no_leave_where_they_have_to_log_in():
+    settings = read(host="0.0.0.0", base_url="http://images.example.com", api_keys="ann:key")
+
+    assert not settings.allow_open
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
@@ -201,6 +221,29 @@ def test_a_weak_webhook_secret_is_refused_and_never_repeated(secret):
     assert message.startswith("WEBHOOK_SECRET: ")
     assert "24 random bytes" in message
     assert secret not in message
+
+
+@pytest.mark.parametrize("keys", ["ann:", "ann:key,:hunter2", "ann:hunter2,bob:hunter2"])
+def test_keys_that_cannot_be_used_are_refused_and_never_repeated(keys):
+    message = refusal(api_keys=keys)
+
+    assert message.startswith("API_KEYS: entry ")
+    assert "hunter2" not in message
+
+
+def test_callers_are_told_by_the_settings():
+    settings = read(
+        api_keys="ann:ann-1,plain",
+        cors_origins="https://shop.example.com, http://localhost:3000",
+        rate_limit="60/minute",
+    )
+
+    assert settings.keys.owner_of("ann-1") == "ann"
+    assert settings.listed_origins == {"https://shop.example.com", "http://localhost:3000"}
+    assert settings.upload_rate == RateLimit(calls=60, period_seconds=60)
+    assert "ann-1" not in repr(settings)
+    assert not read().keys
+    assert read().upload_rate is None
 
 
 def test_several_secrets_may_stand_while_they_rotate():

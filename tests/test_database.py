@@ -332,9 +332,9 @@ def test_the_same_event_is_stored_once_and_the_newest_are_kept(database):
     assert events.save("2", datetime.now(UTC), {"n": 2})
     assert events.save("3", datetime.now(UTC), {"n": 3})
 
-    page, cursor = events.page(before=None, limit=1)
+    page, cursor = events.page("default", before=None, limit=1)
     assert [event["id"] for event in page] == ["3"]
-    page, cursor = events.page(before=cursor, limit=1)
+    page, cursor = events.page("default", before=cursor, limit=1)
     assert ([event["id"] for event in page], cursor) == (["2"], None)
 
 

@@ -24,7 +24,7 @@ NOW = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
 
 
 def received(database):
-    return [event["id"] for event in database.events.page(before=None, limit=100)[0]]
+    return [event["id"] for event in database.events.page("default", before=None, limit=100)[0]]
 
 
 def signed(secret=SECRET, *, at=None, body=BODY, webhook_id="msg_1"):

@@ -6,7 +6,7 @@ neither documents nor files.
 
 import threading
 
-from flask import Flask, Response, request
+from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
 from app.api.cancel import blueprint as cancel
@@ -14,11 +14,14 @@ from app.api.download import blueprint as download
 from app.api.errors import register_errors
 from app.api.health import blueprint as health
 from app.api.lazy import LazyServices
+from app.api.owner import register_owner
+from app.api.pages import register_pages
 from app.api.processed import blueprint as processed
 from app.api.redeliver import blueprint as redeliver
 from app.api.requests import blueprint as requests
 from app.api.retry import blueprint as retry
 from app.api.samples import blueprint as samples
+from app.api.session import blueprint as session
 from app.api.status import blueprint as status
 from app.api.upload import blueprint as upload
 from app.api.webhook import blueprint as webhook
@@ -40,10 +43,11 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
     app.url_map.merge_slashes = False  # it redirects, with a page of HTML
     for blueprint in (upload, status, download, redeliver, processed, samples, webhook, health):
         app.register_blueprint(blueprint)
-    for blueprint in (retry, cancel, requests):
+    for blueprint in (retry, cancel, requests, session):
         app.register_blueprint(blueprint)
     register_errors(app)
-    app.after_request(_harden)
+    register_pages(app, settings)
+    register_owner(app, settings.keys)
 
 
 class _Json(DefaultJSONProvider):
@@ -51,10 +55,3 @@ class _Json(DefaultJSONProvider):
 
     sort_keys = False
     ensure_ascii = False
-
-
-def _harden(response: Response) -> Response:
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if request.method == "OPTIONS":
-        response.headers.remove("Content-Type")  # Flask calls its empty reply HTML
-    return response

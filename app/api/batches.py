@@ -1,7 +1,8 @@
-"""Finds the request that a path names. Called by the views whose path has an id."""
+"""Finds the request that a path names, for its owner. Called by the views whose path has an id."""
 
 import re
 
+from app.api.owner import current_owner
 from app.errors import NotFound
 from app.models import Batch
 from app.services import Services
@@ -14,10 +15,10 @@ def is_request_id(text: str) -> bool:
 
 
 def find_batch(services: Services, request_id: str) -> Batch:
-    """Raises NotFound."""
+    """Raises NotFound, also for a request of another owner: nobody learns that it is there."""
     batch = (
         services.database.batches.find(request_id.lower()) if is_request_id(request_id) else None
     )
-    if batch is None:
+    if batch is None or batch.owner != current_owner():
         raise NotFound("Request ID not found")
     return batch

@@ -12,9 +12,12 @@ from app.errors import (
     BadCatalog,
     BadRequest,
     Conflict,
+    Forbidden,
     NotFound,
     PressroomError,
     TooLarge,
+    TooOften,
+    Unauthorized,
     Unavailable,
 )
 from app.webhooks import BadSignature
@@ -24,9 +27,12 @@ log = structlog.get_logger(__name__)
 _STATUSES: dict[type[PressroomError], int] = {
     BadRequest: 400,
     BadSignature: 401,
+    Unauthorized: 401,
+    Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
     TooLarge: 413,
+    TooOften: 429,
     Unavailable: 503,
 }
 
@@ -46,7 +52,9 @@ def _answer_ours(error: PressroomError) -> Response:
         details = {"faults": error.fault_count, "details": fault_bodies(error.faults)}
         reply = jsonify({"error": str(error)} | details)
         reply.status_code = status
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unauthorized):
+        reply.headers["WWW-Authenticate"] = 'Bearer realm="Pressroom"'
+    if isinstance(error, Unavailable | TooOften):
         reply.headers["Retry-After"] = str(error.retry_after_seconds)
     return reply
 

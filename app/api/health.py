@@ -8,6 +8,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from app.api.lazy import NOT_SET_UP, LazyServices, lazy_services
+from app.api.owner import open_to_all
 from app.api.parsing import NoParameters, read_query
 from app.errors import PressroomError, Unavailable
 from app.outbound import find_ca_bundle
@@ -20,12 +21,14 @@ log = structlog.get_logger(__name__)
 
 
 @blueprint.get("/healthz")
+@open_to_all
 def show_health() -> ResponseReturnValue:
     read_query(NoParameters)
     return jsonify({"status": "ok"})
 
 
 @blueprint.get("/readyz")
+@open_to_all
 def show_readiness() -> ResponseReturnValue:
     read_query(NoParameters)
     checks = {name: _verdict(check, lazy_services()) for name, check in _CHECKS.items()}

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from app.api.batches import is_request_id
 from app.api.files import file_reply
 from app.api.lazy import lazy_services
+from app.api.owner import open_to_all
 from app.api.parsing import NoParameters, read_query
 from app.compress import MEDIA_TYPES
 from app.errors import NotFound
@@ -18,8 +19,10 @@ _NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,127}\.([0-9a-z]{3,4})")
 
 
 @blueprint.get("/processed/<request_id>/<name>")
+@open_to_all
 def show_image(request_id: str, name: str) -> ResponseReturnValue:
-    """The name carries the hash of the bytes, so it serves as ETag and is good for ever."""
+    """The name carries the hash of the bytes: it serves as ETag, is good for ever, and whoever
+    knows it may see the picture, but no other of the request."""
     read_query(NoParameters)
     media_type = _media_type(request_id, name)
     try:
@@ -28,7 +31,6 @@ def show_image(request_id: str, name: str) -> ResponseReturnValue:
         raise NotFound("Image not found") from error
     reply = file_reply(file, media_type, etag=name)
     reply.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-    reply.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return reply
 
 

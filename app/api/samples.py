@@ -4,6 +4,7 @@ from flask import Blueprint, Response, send_file
 from flask.typing import ResponseReturnValue
 
 from app.api.lazy import lazy_services
+from app.api.owner import open_to_all
 from app.api.parsing import NoParameters, read_query
 from app.compress import MEDIA_TYPES
 
@@ -15,6 +16,7 @@ _MEDIA_TYPES = MEDIA_TYPES | {"bmp": "image/bmp", "tif": "image/tiff", "tiff": "
 
 
 @blueprint.get("/samples/<name>")
+@open_to_all
 def show_sample(name: str) -> ResponseReturnValue:
     read_query(NoParameters)
     lazy = lazy_services()

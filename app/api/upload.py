@@ -9,7 +9,9 @@ from pydantic import Field
 from app.api.bodies import accepted_body, fault_bodies
 from app.api.forms import SentFile, read_form
 from app.api.lazy import DATABASE_SECONDS, lazy_services
+from app.api.owner import current_owner
 from app.api.parsing import Fields, Flag, NoParameters, read_query
+from app.api.rates import count_upload
 from app.api.waiting import wait_for_end
 from app.catalog import BadUrl, absolute_url
 from app.config import Settings
@@ -51,6 +53,7 @@ class UploadForm(Fields):
 @blueprint.post("/upload")
 def upload() -> ResponseReturnValue:
     read_query(NoParameters)
+    count_upload()
     lazy = lazy_services()
     file, form = read_form(UploadForm, lazy.settings)
     services = lazy.get()
@@ -75,7 +78,7 @@ def _upload(file: SentFile, form: UploadForm, settings: Settings, outbound: Outb
     return Upload(
         file=file.stream,
         filename=file.name,
-        owner="default",
+        owner=current_owner(),
         options=_options(form, settings),
         webhook_url=webhook_url,
         refuse_faults=form.on_error == "reject",

@@ -10,6 +10,7 @@ from pydantic import Field
 from app import webhooks
 from app.api.bodies import next_url
 from app.api.lazy import DATABASE_SECONDS, lazy_services
+from app.api.owner import current_owner, open_to_all
 from app.api.parsing import Fields, NoParameters, read_query
 from app.database import deadline
 
@@ -25,6 +26,7 @@ class EventsQuery(Fields):
 
 
 @blueprint.post("/webhook")
+@open_to_all
 @deadline(DATABASE_SECONDS)
 def receive_webhook() -> ResponseReturnValue:
     read_query(NoParameters)
@@ -41,7 +43,7 @@ def receive_webhook() -> ResponseReturnValue:
 def show_events() -> ResponseReturnValue:
     query = read_query(EventsQuery)
     events = lazy_services().get().database.events
-    page, cursor = events.page(before=query.cursor, limit=query.limit)
+    page, cursor = events.page(current_owner(), before=query.cursor, limit=query.limit)
     for event in page:
         event["received_at"] = webhooks.format_time(event["received_at"])
         event["payload"] = json.loads(event["payload"])

@@ -17,6 +17,7 @@ from app.database.control import Control
 from app.database.errors import translate_connection_errors
 from app.database.events import Events
 from app.database.products import Products
+from app.database.rates import Rates
 from app.database.results import Results
 from app.database.schema import prepare
 from app.database.segments import Segments
@@ -39,6 +40,7 @@ class Database:
     segments: Segments
     results: Results
     events: Events
+    rates: Rates
 
     @translate_connection_errors
     def ping(self, timeout_seconds: float) -> None:
@@ -84,6 +86,7 @@ def connect(uri: str, name: str) -> Database:
         Segments(database),
         Results(database),
         Events(database),
+        Rates(database),
     )
 
 

@@ -120,6 +120,11 @@ class Batches:
         document = self._requests.find_one({"request_id": request_id, "status": _VISIBLE})
         return batch_of(document) if document else None
 
+    def find_owner(self, request_id: str) -> str | None:
+        """Whose request it is, also while its parts go."""
+        document = self._requests.find_one({"request_id": request_id}, {"owner": 1})
+        return document["owner"] if document else None
+
     def find_processing(self, limit: int = 1000) -> Iterator[str]:
         """The oldest requests that still run."""
         found = self._requests.find({"status": "processing"}, {"request_id": 1})

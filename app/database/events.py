@@ -19,14 +19,22 @@ class Events:
         self._events = database.get_collection("webhook_events", write_concern=durable)
         self._keep = keep
 
-    def save(self, webhook_id: str, received_at: datetime, payload: str) -> bool:
+    def save(
+        self, webhook_id: str, received_at: datetime, payload: str, owner: str | None = None
+    ) -> bool:
         """False when this id was received before; then nothing changes.
 
+        `owner` is whose request it tells of; None for one that is not of this service.
         `payload` is JSON text: as a document, names such as `$ref` would mean something to BSON.
         """
         try:
             self._events.insert_one(
-                {"webhook_id": webhook_id, "received_at": received_at, "payload": payload}
+                {
+                    "webhook_id": webhook_id,
+                    "received_at": received_at,
+                    "payload": payload,
+                    "owner": owner,
+                }
             )
         except DuplicateKeyError:
             return False
@@ -39,10 +47,13 @@ class Events:
             oldest = self._events.find({}, {"_id": 1}).sort("_id", 1).limit(surplus)
             self._events.delete_many({"_id": {"$in": [event["_id"] for event in oldest]}})
 
-    def page(self, *, before: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
-        """Events from the newest on, and the cursor of the next page."""
+    def page(
+        self, owner: str, *, before: str | None, limit: int
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Events from the newest on, and the cursor of the next page; none of other owners."""
         older = {"_id": {"$lt": ObjectId(before)}} if before else {}
-        found = list(self._events.find(older).sort("_id", DESCENDING).limit(limit + 1))
+        shown = {"owner": {"$in": [owner, None]}} | older
+        found = list(self._events.find(shown).sort("_id", DESCENDING).limit(limit + 1))
         events = [
             {
                 "id": event["webhook_id"],

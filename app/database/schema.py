@@ -41,6 +41,7 @@ _INDEXES = {
         IndexModel([("state", ASCENDING), ("lease_expires_at", ASCENDING)]),
     ],
     "results": [],  # its _id is `<request_id>:<url_hash>`, which is the unique pair
+    "rates": [IndexModel("ends_at", expireAfterSeconds=0)],
     "webhook_events": [IndexModel("webhook_id", unique=True)],
 }
 

@@ -1,0 +1,58 @@
+"""`POST /session`: an API key becomes a cookie, for people with a browser; `DELETE` removes it."""
+
+import time
+
+from flask import Blueprint, Response, current_app, request
+from flask.typing import ResponseReturnValue
+
+from app.api.lazy import lazy_services
+from app.api.owner import SESSION_COOKIE, open_to_all, sent_key
+from app.api.parsing import Fields, NoParameters, read_fields, read_query
+from app.errors import Unauthorized
+from app.keys import SESSION_SECONDS, Keys, new_session
+
+blueprint = Blueprint("session", __name__)
+
+_MAX_BODY_BYTES = 4_096
+
+
+class SessionForm(Fields):
+    key: str | None = None
+
+
+@blueprint.post("/session")
+@open_to_all
+def begin_session() -> ResponseReturnValue:
+    """The key comes as the form field `key`, or as everywhere in the header."""
+    read_query(NoParameters)
+    request.max_content_length = _MAX_BODY_BYTES
+    form = read_fields(SessionForm, request.form.to_dict(flat=False), "field")
+    keys: Keys = current_app.extensions["pressroom_keys"]
+    key = form.key or sent_key() or ""
+    if keys and keys.owner_of(key) is None:
+        raise Unauthorized("that is no valid API key: send one as the form field key")
+    reply = Response(status=204)
+    if keys:  # else everybody is in already
+        _set_cookie(reply, new_session(key, time.time()), SESSION_SECONDS)
+    return reply
+
+
+@blueprint.delete("/session")
+@open_to_all
+def end_session() -> ResponseReturnValue:
+    read_query(NoParameters)
+    reply = Response(status=204)
+    _set_cookie(reply, "", 0)
+    return reply
+
+
+def _set_cookie(reply: Response, token: str, seconds: int) -> None:
+    """Strict: no page of another site can make a browser send it along."""
+    reply.set_cookie(
+        SESSION_COOKIE,
+        token,
+        max_age=seconds,
+        httponly=True,
+        samesite="Strict",
+        secure=request.is_secure or lazy_services().settings.base_url.startswith("https:"),
+    )
