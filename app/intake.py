@@ -10,8 +10,10 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import BinaryIO
 
 import structlog
@@ -161,13 +163,20 @@ class Intake:
             self._storage.put(batch.upload_path, stored)
 
     def _store_rows(self, batch: Batch, upload: Upload) -> None:
+        """While the database takes one group of rows, the next is read."""
         renew = self._renewal(batch)
         runs = _Runs()
-        with self._open(upload) as catalog:
+        insert = partial(self._database.products.insert, batch.request_id)
+        with self._open(upload) as catalog, ThreadPoolExecutor(1, "insert") as inserting:
+            inserted: Future[None] | None = None
             for rows in _groups(catalog.rows()):
-                self._database.products.insert(batch.request_id, rows)
                 runs.add(rows)
+                if inserted:
+                    inserted.result()
+                inserted = inserting.submit(insert, rows)
                 renew.when_due()
+            if inserted:
+                inserted.result()
             _refuse_faults(upload, catalog)
         self._database.segments.insert(batch.request_id, runs.closed())
         self._database.batches.commit(batch.request_id, rows=runs.rows, total=runs.images)

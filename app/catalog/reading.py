@@ -187,19 +187,24 @@ def _fit(cells: list[str], width: int) -> None:
 
 
 def _plain_urls(cells: list[str], images: list[tuple[int, str]]) -> tuple[ImageUrl, ...] | None:
-    """Return the URLs of a row in which every image cell is empty or a plain URL, else None.
+    """Return the URLs of a row in whose image cells only plain URLs stand, else None.
 
-    One match a cell and nothing else, since it runs a million times.
+    One match a URL and nothing else, since it runs a million times.
     """
     urls = []
     is_plain = PLAIN_URL.fullmatch
     for index, header in images:
         cell = cells[index]
-        if cell:
-            if not is_plain(cell):
-                return None
+        if not cell:
+            continue
+        if is_plain(cell):
             urls.append(ImageUrl(cell, header))
-    return tuple(urls)
+            continue
+        for url in cell.split("," if "," in cell else "|"):
+            if not is_plain(url):
+                return None
+            urls.append(ImageUrl(url, header))
+    return tuple(urls) if len(urls) <= MAX_URLS_A_ROW else None
 
 
 def _surplus_message(cells: list[str], width: int) -> str:
