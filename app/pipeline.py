@@ -40,6 +40,8 @@ SEGMENTS_AHEAD = 4
 """So many of a request wait in the engine; each that ends submits the next."""
 OFTEN_TOLD_ROWS = 10_000
 """Of larger requests a segment is at most a hundredth, and its end is soon enough."""
+HOPELESS_CLAIMS = 8
+"""A segment that has failed so often without a result, by our own fault, ends its request."""
 REST_SECONDS = 3
 """After the storage has refused, before images are fetched again in vain."""
 
@@ -94,6 +96,10 @@ class Pipeline:
                 self._rest_until = time.monotonic() + REST_SECONDS
             self._put_back(segment)
             raise
+        except Exception:  # a bug: the claim runs out and it is tried again, but not for ever
+            log.exception("segment failed", segment=segment_id)
+            if segment.fruitless_claims >= HOPELESS_CLAIMS:
+                self._give_up(segment.request_id)
         else:
             self.go_on(segment.request_id)
 
@@ -204,6 +210,13 @@ class Pipeline:
         except Exception:  # or it would be tried, in vain, for ever
             log.exception("finish failed", request_id=request_id)
             reason = "the output CSV could not be written: the service's log says why"
+            self._end(batch, token, BatchStatus.FAILED, error=reason)
+
+    def _give_up(self, request_id: str) -> None:
+        batch = self.database.batches.find(request_id)
+        token = batch and self.database.batches.claim_finish(request_id, batch.round)
+        if batch and token:
+            reason = "some rows could not be worked off: the service's log says why"
             self._end(batch, token, BatchStatus.FAILED, error=reason)
 
     def _write_output_csv(self, batch: Batch, token: int) -> str:

@@ -366,3 +366,17 @@ def test_a_slow_host_keeps_only_its_own_images_waiting(begin, origin, wait_for):
 
     wait_for(lambda: ended(services, request_id))
     assert services.database.segments.sum_counts(request_id).completed == 600
+
+
+def test_a_segment_that_fails_by_our_own_fault_ends_its_request_in_the_end(
+    begin, wait_for, monkeypatch
+):
+    services = begin()
+    monkeypatch.setattr("app.pipeline.HOPELESS_CLAIMS", 1)
+    monkeypatch.setattr(services.database.products, "read", lambda segment: 1 / 0)
+
+    request_id = upload(services, [urls(3)])
+    batch = wait_for(lambda: ended(services, request_id))
+
+    assert batch.status is BatchStatus.FAILED
+    assert "log says why" in batch.error
