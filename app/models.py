@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 
@@ -231,6 +232,11 @@ class Batch:
     output_base_url: str | None = None
     error: str | None = None
     idempotency: IdempotencyKey | None = None
+
+    @property
+    def stem(self) -> str:
+        """The uploaded file's name without its ending: what its results are named for."""
+        return PurePosixPath(self.filename).stem.lstrip(".")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,14 @@ ONLY_IN = {
     "waitress": ("app/server.py",),
     "pydantic": ("app/config.py", "app/demo.py", "app/api/"),
     "standardwebhooks": ("app/webhooks.py",),
+    "stream_zip": ("app/archive.py",),
 }
 
 LAYERS = [
-    {"errors", "every", "models"},
+    {"errors", "every", "models", "scratch"},
     {
         "addresses",
+        "archive",
         "budget",
         "catalog",
         "compress",

@@ -12,6 +12,7 @@ from flask.json.provider import DefaultJSONProvider
 from app.api.download import blueprint as download
 from app.api.errors import register_errors
 from app.api.health import blueprint as health
+from app.api.images_zip import blueprint as images_zip
 from app.api.lazy import LazyServices
 from app.api.processed import blueprint as processed
 from app.api.redeliver import blueprint as redeliver
@@ -35,7 +36,17 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
     )
     app.json = _Json(app)
     app.url_map.merge_slashes = False  # it redirects, with a page of HTML
-    for blueprint in (upload, status, download, redeliver, processed, samples, webhook, health):
+    for blueprint in (
+        upload,
+        status,
+        download,
+        images_zip,
+        redeliver,
+        processed,
+        samples,
+        webhook,
+        health,
+    ):
         app.register_blueprint(blueprint)
     register_errors(app)
     app.after_request(_harden)
