@@ -10,7 +10,16 @@ from io import BytesIO
 from typing import BinaryIO
 
 from app.archive import Member, portable_name, write_archive
-from app.catalog import Catalog, open_catalog, write_output, write_replaced
+from app.catalog import (
+    Catalog,
+    open_catalog,
+    output_records,
+    preamble_records,
+    replaced_records,
+    write_output,
+    write_replaced,
+    write_workbook,
+)
 from app.database import Database
 from app.errors import NotFound
 from app.models import Batch, Product
@@ -57,6 +66,21 @@ class Exports:
         products = self._database.products.iterate(batch.request_id)
         with self._open(batch) as catalog:
             yield from write_replaced(catalog, products, self.link, formulas_safe=formulas_safe)
+
+    def workbook(
+        self, batch: Batch, *, is_replaced: bool = False, formulas_safe: bool = False
+    ) -> BinaryIO:
+        """The same as an Excel workbook, which the caller closes.
+
+        Raises BadRequest for what no workbook can hold.
+        """
+        products = self._database.products.iterate(batch.request_id)
+        read = replaced_records if is_replaced else output_records
+        with self._open(batch) as catalog:
+            above = list(preamble_records(catalog, formulas_safe=formulas_safe))
+            return write_workbook(
+                above, read(catalog, products, self.link, formulas_safe=formulas_safe)
+            )
 
     def images_zip(self, batch: Batch, rows: range | None = None) -> Iterator[bytes]:
         """The output CSV and every compressed image once, or those of some rows; chunks of a ZIP.

@@ -4,18 +4,38 @@ Called where something must be whole before its first byte can be sent or judged
 folder that the server has chosen for such files, beside the data.
 """
 
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from app.errors import StorageUnavailable
+
+STALE_SECONDS = 86_400
+_PREFIX = "pressroom-"
 
 
 def scratch_file() -> BinaryIO:
     """An empty file, gone when it is closed. Raises StorageUnavailable."""
     with disk_errors():
         return cast(BinaryIO, tempfile.TemporaryFile())
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for a library that wants names; what killed processes left of such goes first."""
+    with disk_errors():
+        for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+            if folder.stat().st_mtime < time.time() - STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ ONLY_IN = {
     "pydantic": ("app/config.py", "app/demo.py", "app/api/"),
     "standardwebhooks": ("app/webhooks.py",),
     "stream_zip": ("app/archive.py",),
+    "xlsxwriter": ("app/catalog/workbook_writing.py",),
 }
 
 LAYERS = [

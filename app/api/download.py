@@ -1,4 +1,4 @@
-"""`GET /download/<id>`: the output CSV, as stored or written anew with what the caller asks for."""
+"""`GET /download/<id>`: the output, as stored or written anew with what the caller asks for."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from app.api.batches import find_batch
 from app.api.files import file_reply, set_attachment
 from app.api.lazy import DATABASE_SECONDS, lazy_services
 from app.api.parsing import Fields, Flag, read_query
-from app.api.streaming import stream_reply
+from app.api.streaming import slot, stream_reply
 from app.database import deadline
 from app.errors import NotFound
 from app.models import Batch
@@ -18,13 +18,15 @@ from app.services import Services
 
 blueprint = Blueprint("download", __name__)
 
-_MEDIA_TYPE = "text/csv"
+_CSV = "text/csv"
+_WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 class DownloadQuery(Fields):
     partial: Flag = "false"
     urls: Annotated[Literal["replace"] | None, Field(description="replace")] = None
     formulas: Annotated[Literal["safe"] | None, Field(description="safe")] = None
+    format: Annotated[Literal["csv", "xlsx"], Field(description="csv or xlsx")] = "csv"
 
     @property
     def changes_content(self) -> bool:
@@ -41,7 +43,7 @@ def download(request_id: str) -> ResponseReturnValue:
         reply = _output(services, batch, query)
     except NotFound as error:
         raise NotFound("Output CSV not found") from error
-    set_attachment(reply, f"{batch.stem}-compressed.csv")
+    set_attachment(reply, f"{batch.stem}-compressed.{query.format}")
     return reply
 
 
@@ -50,8 +52,14 @@ def _output(services: Services, batch: Batch, query: DownloadQuery) -> Response:
     if batch.output_csv_path is None and query.partial == "false":
         raise NotFound("the request has not ended")
     exports = services.exports
+    formulas_safe = query.formulas is not None
+    if query.format == "xlsx":
+        with slot():
+            is_replaced = query.urls is not None
+            file = exports.workbook(batch, is_replaced=is_replaced, formulas_safe=formulas_safe)
+        return file_reply(file, _WORKBOOK)
     stored = None if query.changes_content else exports.stored_csv(batch)
     if stored:
-        return file_reply(stored, _MEDIA_TYPE)
+        return file_reply(stored, _CSV)
     write = exports.replaced_csv if query.urls else exports.output_csv
-    return stream_reply(write(batch, formulas_safe=query.formulas is not None), _MEDIA_TYPE)
+    return stream_reply(write(batch, formulas_safe=formulas_safe), _CSV)

@@ -12,7 +12,14 @@ from app.catalog.columns import Column, Columns
 from app.catalog.reading import Catalog, open_catalog
 from app.catalog.table import Dialect
 from app.catalog.urls import BadUrl, absolute_url
-from app.catalog.writing import write_output, write_replaced
+from app.catalog.workbook_writing import write_workbook
+from app.catalog.writing import (
+    output_records,
+    preamble_records,
+    replaced_records,
+    write_output,
+    write_replaced,
+)
 
 __all__ = [
     "BadUrl",
@@ -22,6 +29,10 @@ __all__ = [
     "Dialect",
     "absolute_url",
     "open_catalog",
+    "output_records",
+    "preamble_records",
+    "replaced_records",
     "write_output",
     "write_replaced",
+    "write_workbook",
 ]
