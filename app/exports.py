@@ -148,6 +148,7 @@ class Exports:
                 image_columns=options.image_columns,
                 base_url=options.base_url,
                 max_rows=batch.rows,
+                is_sheet=batch.is_sheet,
             ) as catalog,
         ):
             yield catalog

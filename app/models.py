@@ -145,6 +145,9 @@ class ImageResult:
     error: ImageError | None = None
 
 
+SHEET_NAME = "sheet"
+"""What the stored file is called when a workbook was uploaded."""
+
 PENDING = ImageResult(ImageStatus.PENDING)
 
 
@@ -232,6 +235,11 @@ class Batch:
     output_base_url: str | None = None
     error: str | None = None
     idempotency: IdempotencyKey | None = None
+
+    @property
+    def is_sheet(self) -> bool:
+        """Whether the stored upload is a sheet of a workbook, as CSV; its key says so."""
+        return self.upload_path.endswith(f"/{SHEET_NAME}")
 
     @property
     def stem(self) -> str:
