@@ -8,14 +8,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from app.errors import StorageUnavailable
 
 STALE_SECONDS = 86_400
-_PREFIX = "pressroom-"
+_PREFIX = "workbook-"
 
 
 def scratch_file() -> BinaryIO:
@@ -27,15 +27,20 @@ def scratch_file() -> BinaryIO:
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder for a library that wants names; what killed processes left of such goes first."""
+    _remove_stale(Path(tempfile.gettempdir()))
     with disk_errors():
-        for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-            if folder.stat().st_mtime < time.time() - STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_stale(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(FileNotFoundError):  # another thread was done with it
+            if folder.stat().st_mtime < time.time() - STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
