@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from subprocess import PIPE
 
@@ -204,6 +205,19 @@ def test_a_compression_that_excel_does_not_know_is_refused():
         made.writestr("xl/workbook.xml", "<a/>")
 
     assert "the workbook is damaged" in refusal(file.getvalue())
+
+
+@bounded
+@given(st.data())
+def test_whatever_is_damaged_is_refused_or_harmless(data):
+    damaged = bytearray(workbook([["Images"], [URL]]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        # most of what can be wrong stands in the directory, at the end
+        at = data.draw(st.integers(1, len(damaged)) | st.integers(1, 600))
+        damaged[-at] = data.draw(st.sampled_from([0, 1, 127, 255]) | st.integers(0, 255))
+
+    with suppress(BadCatalog):
+        sheet_reader.check_sizes(io.BytesIO(damaged))
 
 
 # Bombs

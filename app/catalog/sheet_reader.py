@@ -13,6 +13,7 @@ Sizes are looked at before; what they do not tell, the limit of the process's me
 import csv
 import errno
 import io
+import struct
 import sys
 import zlib
 from collections.abc import Iterable, Sequence
@@ -43,6 +44,16 @@ MAX_CSV_BYTES = 1 << 30
 """A text that cells share stands once in a workbook, and in every cell of a CSV."""
 CPU_SECONDS = 120
 
+# OSError: an offset that lies before the file
+_UNPACKING_ERRORS = (
+    BadZipFile,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 _CHUNK_BYTES = 1 << 20
 _WRITTEN_OUT = 10**22  # the whole numbers below; 1e300 is not
 
@@ -104,7 +115,7 @@ def check_sizes(workbook: BinaryIO) -> None:
                 raise _too_large(f"holds more than {MAX_ENTRIES:,} files")
             _refuse_large(entry.file_size for entry in entries)
             _refuse_large(_unpacked_bytes(archive, entry) for entry in entries)
-    except (BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+    except _UNPACKING_ERRORS as error:
         raise _damaged() from error
 
 
