@@ -1,6 +1,7 @@
 """The web half: an uploaded file becomes a stored request.
 
-    mark the intake → store the file → insert products and segments → commit → submit
+    (a workbook → CSV) → mark the intake → store the file → insert products and segments
+    → commit → submit
 
 A request exists from the commit on, one conditional update; whatever dies before it leaves a marked
 intake, which the sweeper removes. Nothing is held in memory but one group of rows.
@@ -11,18 +12,28 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO
 
 import structlog
 
-from app.catalog import Catalog, Columns, open_catalog
+from app.catalog import Catalog, Columns, SheetReader, is_workbook, open_catalog
 from app.database import Database
 from app.errors import BadCatalog, Conflict, KeyTaken, LostClaim, Unavailable
 from app.every import Every
-from app.models import Batch, BatchOptions, BatchStatus, Fault, IdempotencyKey, Row, WebhookEvents
+from app.models import (
+    SHEET_NAME,
+    Batch,
+    BatchOptions,
+    BatchStatus,
+    Fault,
+    IdempotencyKey,
+    Row,
+    WebhookEvents,
+)
 from app.removal import remove
 from app.storage import Storage
 
@@ -42,7 +53,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What the caller sent; `file` is seekable."""
+    """What the caller sent; `file` is seekable. `is_sheet`: it was a workbook, and is CSV now."""
 
     file: BinaryIO
     filename: str
@@ -52,6 +63,7 @@ class Upload:
     refuse_faults: bool = False
     idempotency_key: str | None = None
     webhook_events: WebhookEvents = WebhookEvents.END
+    is_sheet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +85,20 @@ class Intake:
         *,
         database: Database,
         storage: Storage,
+        sheets: SheetReader,
         max_rows: int,
         go_on: Callable[[str], None],
     ):
         self._database = database
         self._storage = storage
+        self._sheets = sheets
         self._max_rows = max_rows
         self._go_on = go_on
 
     def check(self, upload: Upload) -> Report:
         """Reads a file through and stores nothing. Raises BadCatalog."""
         rows = images = 0
-        with self._open(upload) as catalog:
+        with self._as_csv(upload) as upload, self._open(upload) as catalog:
             for row in catalog.rows():
                 rows += 1
                 images += len(row.urls)
@@ -99,7 +113,11 @@ class Intake:
         take it; then nothing is left behind.
         """
         self._storage.check_room()
-        batch = _new_batch(upload)
+        idempotency = _idempotency(upload)  # of the bytes as they were sent
+        with self._as_csv(upload) as upload:
+            return self._accept(_new_batch(upload, idempotency), upload)
+
+    def _accept(self, batch: Batch, upload: Upload) -> str:
         earlier = self._begin(batch)
         if earlier is not None:
             return earlier
@@ -181,6 +199,15 @@ class Intake:
         self._database.segments.insert(batch.request_id, runs.closed())
         self._database.batches.commit(batch.request_id, rows=runs.rows, total=runs.images)
 
+    @contextmanager
+    def _as_csv(self, upload: Upload) -> Iterator[Upload]:
+        """Whoever stores or reads it later sees the first sheet of a workbook, never a workbook."""
+        if is_workbook(upload.file):
+            with self._sheets.as_csv(upload.file) as sheet:
+                yield replace(upload, file=sheet, is_sheet=True)
+        else:
+            yield upload
+
     def _renewal(self, batch: Batch) -> Every:
         return Every(RENEW_SECONDS, lambda: self._database.batches.renew_intake(batch.request_id))
 
@@ -191,6 +218,7 @@ class Intake:
             image_columns=upload.options.image_columns,
             base_url=upload.options.base_url,
             max_rows=self._max_rows,
+            is_sheet=upload.is_sheet,
         )
 
     def _remove(self, request_id: str) -> bool:
@@ -205,7 +233,7 @@ class Intake:
         return True
 
 
-def _new_batch(upload: Upload) -> Batch:
+def _new_batch(upload: Upload, idempotency: IdempotencyKey | None) -> Batch:
     request_id = str(uuid.uuid4())
     return Batch(
         request_id=request_id,
@@ -213,12 +241,12 @@ def _new_batch(upload: Upload) -> Batch:
         status=BatchStatus.PROCESSING,
         created_at=datetime.now(UTC),
         filename=upload.filename,
-        upload_path=f"uploads/{request_id}/upload",
+        upload_path=f"uploads/{request_id}/{SHEET_NAME if upload.is_sheet else 'upload'}",
         options=upload.options,
         total=0,
         rows=0,
         webhook_url=upload.webhook_url,
-        idempotency=_idempotency(upload),
+        idempotency=idempotency,
         webhook_events=upload.webhook_events,
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 Place = tuple[int, int]
@@ -166,6 +167,9 @@ class ImageResult:
         return name.startswith("{}-{}-".format(*place))
 
 
+SHEET_NAME = "sheet"
+"""What the stored file is called when a workbook was uploaded."""
+
 PENDING = ImageResult(ImageStatus.PENDING)
 
 
@@ -263,6 +267,16 @@ class Batch:
     done_before: int = 0
     told_percent: int | None = None
     counts: "Counts | None" = None
+
+    @property
+    def is_sheet(self) -> bool:
+        """Whether the stored upload is a sheet of a workbook, as CSV; its key says so."""
+        return self.upload_path.endswith(f"/{SHEET_NAME}")
+
+    @property
+    def stem(self) -> str:
+        """The uploaded file's name without its ending: what its results are named for."""
+        return PurePosixPath(self.filename).stem.lstrip(".")
 
 
 @dataclass(frozen=True, slots=True)

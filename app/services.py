@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from app.addresses import AddressGuard, parse_allowed_addresses
 from app.budget import Budget
+from app.catalog import SheetReader
 from app.coding import Coders
 from app.compress import Limits
 from app.config import PROJECT_DIR, Settings
@@ -114,6 +115,7 @@ def build(settings: Settings) -> Services:
         intake=Intake(
             database=database,
             storage=storage,
+            sheets=SheetReader(),
             max_rows=settings.max_csv_rows,
             go_on=pipeline.go_on,
         ),

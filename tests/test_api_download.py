@@ -152,7 +152,8 @@ def test_an_output_that_somebody_deleted_is_404(client, finished, settings):
         ("partial=1", "partial: '1' is not true or false"),
         ("urls=keep", "urls: 'keep' is not replace"),
         ("formulas=no", "formulas: 'no' is not safe"),
-        ("format=pdf", "unknown query parameter 'format': allowed are partial, urls, formulas"),
+        ("format=pdf", "format: 'pdf' is not csv or xlsx"),
+        ("sort=row", "unknown query parameter 'sort': allowed are partial, urls, formulas, format"),
     ],
 )
 def test_a_parameter_that_does_not_fit_is_named(client, query, message):

@@ -13,6 +13,7 @@ from app.api.cancel import blueprint as cancel
 from app.api.download import blueprint as download
 from app.api.errors import register_errors
 from app.api.health import blueprint as health
+from app.api.images_zip import blueprint as images_zip
 from app.api.lazy import LazyServices
 from app.api.owner import register_owner
 from app.api.pages import register_pages
@@ -41,7 +42,17 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
     )
     app.json = _Json(app)
     app.url_map.merge_slashes = False  # it redirects, with a page of HTML
-    for blueprint in (upload, status, download, redeliver, processed, samples, webhook, health):
+    for blueprint in (
+        upload,
+        status,
+        download,
+        images_zip,
+        redeliver,
+        processed,
+        samples,
+        webhook,
+        health,
+    ):
         app.register_blueprint(blueprint)
     for blueprint in (retry, cancel, requests, session):
         app.register_blueprint(blueprint)

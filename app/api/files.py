@@ -1,7 +1,12 @@
-"""A stored file → a reply that the server may hand to the kernel. Called by download, processed."""
+"""A stored file → a reply that the server may hand to the kernel; and attachments' names.
+
+Called by the views that serve files.
+"""
 
 import os
+import unicodedata
 from typing import BinaryIO
+from urllib.parse import quote
 
 from flask import Response, request, send_file
 
@@ -20,3 +25,10 @@ def file_reply(file: BinaryIO, media_type: str, *, etag: str | None = None) -> R
         file.close()
         raise
     return reply
+
+
+def set_attachment(reply: Response, name: str) -> None:
+    """RFC 6266: a plain name for all, and the real one for those who read `filename*`."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    real = {} if plain == name else {"filename*": f"UTF-8''{quote(name, safe='')}"}
+    reply.headers.set("Content-Disposition", "attachment", filename=plain, **real)

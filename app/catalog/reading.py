@@ -8,7 +8,7 @@ from typing import BinaryIO
 from app.catalog.cells import url_at, url_places
 from app.catalog.columns import Columns, find_columns
 from app.catalog.encodings import find_encoding
-from app.catalog.table import Dialect, Record, Table, read_table
+from app.catalog.table import Dialect, Record, Table, read_sheet, read_table
 from app.catalog.urls import PLAIN_URL, BadUrl, RelativeUrl, absolute_url, shown
 from app.errors import BadCatalog, BadRequest
 from app.models import Fault, FaultCode, ImageUrl, Row
@@ -29,18 +29,21 @@ def open_catalog(
     image_columns: Sequence[str] = (),
     base_url: str | None = None,
     max_rows: int = 1_000_000,
+    is_sheet: bool = False,
 ) -> Iterator["Catalog"]:
     """Open an uploaded file and find its columns; `file` is seekable and stays open.
 
     `image_columns` are headers as written, instead of finding them by name; a header that repeats
-    names all its columns. `base_url` completes relative paths. Raises `BadCatalog` when the file
-    is not text or has no image column, `BadRequest` when `base_url` is no URL.
+    names all its columns. `base_url` completes relative paths. `is_sheet`: the file is what
+    `SheetReader` made of a workbook. Raises `BadCatalog` when the file is not text or has no image
+    column, `BadRequest` when `base_url` is no URL.
     """
     _check_base_url(base_url)
     text = io.TextIOWrapper(file, find_encoding(file), newline="")
     try:
         text.seek(0)
-        table = read_table(text, text.encoding, image_columns)
+        read = read_sheet if is_sheet else read_table
+        table = read(text, text.encoding, image_columns)
         columns = find_columns(table.header.cells, image_columns)
         yield Catalog(table, columns, base_url, max_rows)
     finally:

@@ -7,7 +7,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TextIO
 
@@ -91,6 +91,37 @@ def read_table(text: TextIO, encoding: str, image_columns: Sequence[str]) -> Tab
     header = head[index]
     dialect = Dialect(encoding, delimiter, _line_end(header.raw), lines[0] if sep else "")
     return Table(dialect, tuple(head[:index]), header, _records(text, delimiter, header.last_line))
+
+
+def read_sheet(text: TextIO, encoding: str, image_columns: Sequence[str]) -> Table:
+    """The same for a sheet of a workbook that was made CSV: commas, and nothing to guess.
+
+    Its lines are the rows of the sheet, however many lines of text their cells have.
+    """
+    head = _head(list(io.StringIO(text.read(_SAMPLE_CHARACTERS), newline="")), 0, ",")
+    if not any("".join(record.cells).strip() for record in head):
+        raise BadCatalog("the first sheet is empty: its first lines hold a header and rows")
+    index = find_header([record.cells for record in head], image_columns)
+    if index is None:
+        raise no_image_column(next(filter(any, (r.cells for r in head))), image_columns)
+    header = replace(head[index], first_line=index + 1)
+    rows = _sheet_rows(text, header.last_line, index + 2)
+    return Table(Dialect(encoding), tuple(head[:index]), header, rows)
+
+
+def _sheet_rows(text: TextIO, last_line: int, number: int) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield the rows below `last_line`, of which the first has that number."""
+    text.seek(0)
+    for _ in range(last_line):
+        text.readline()
+    for line, cells in enumerate(csv.reader(text), start=number):
+        size = sum(map(len, cells))
+        if size > MAX_RECORD_CHARACTERS:
+            raise BadCatalog(
+                f"line {line} of the sheet has more than {MAX_RECORD_CHARACTERS:,} characters: "
+                "shorten it"
+            )
+        yield line, size, cells
 
 
 def _head(lines: Sequence[str], first: int, delimiter: str) -> list[Record]:

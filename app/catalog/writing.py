@@ -1,4 +1,4 @@
-"""A catalog and its results → the bytes of an output CSV.
+"""A catalog and its results → the records of an output, and the bytes of a CSV of them.
 
 Called by the pipeline, by downloads and by the terminal client.
 """
@@ -19,54 +19,109 @@ _NUMBER_OR_URL = re.compile(
 )
 
 Link = Callable[[str], str]
+Records = Iterator[list[str]]
 
 
-def write_output(
-    catalog: Catalog, products: Iterable[Product], link: Link, *, formulas_safe: bool = False
-) -> Iterator[bytes]:
-    """Yield the input's columns followed by Output Image Urls, Status and Error.
+def output_records(
+    catalog: Catalog,
+    products: Iterable[Product],
+    link: Link,
+    *,
+    formulas_safe: bool = False,
+    rows: range | None = None,
+) -> Records:
+    """Yield the header and every row: the input's columns, Output Image Urls, Status and Error.
 
     `catalog` is freshly opened, with the options of the upload. `products` come in order of their
     rows; of a row that has none, the row itself tells (`invalid`, `no_image`, else `pending`).
     `link` makes a public URL of a storage key. `formulas_safe` puts `'` before cells of the input
-    that a spreadsheet would run. Surplus cells of a row (`extra_cells`) have no column and are
-    not written; the error names them.
+    that a spreadsheet would run. `rows` chooses a part. Surplus cells of a row (`extra_cells`) have
+    no column and are not written; the error names them.
     """
     header, (output, status, error) = output_header(catalog.header, catalog.columns)
     width = len(catalog.header)
+    yield [*_input_cells(catalog.header, formulas_safe), *header[width:]]
+    for row, images in _with_images(_chosen(catalog.rows(), rows), products):
+        cells = _input_cells(row.cells[:width], formulas_safe)
+        cells += [""] * (len(header) - width)
+        cells[output] = ",".join(_slot(image, link) for image in images)
+        cells[status] = _status(row, images)
+        cells[error] = _error(row, images)
+        yield cells
 
-    def records() -> Iterator[list[str]]:
-        yield [*_input_cells(catalog.header, formulas_safe), *header[width:]]
-        for row, images in _with_images(catalog.rows(), products):
-            cells = _input_cells(row.cells[:width], formulas_safe)
-            cells += [""] * (len(header) - width)
-            cells[output] = ",".join(_slot(image, link) for image in images)
-            cells[status] = _status(row, images)
-            cells[error] = _error(row, images)
-            yield cells
 
-    return _encoded(catalog, records(), formulas_safe)
+def replaced_records(
+    catalog: Catalog, products: Iterable[Product], link: Link, *, formulas_safe: bool = False
+) -> Records:
+    """Yield the input's own columns, each image URL exchanged for its output URL.
+
+    Of an image cell only the URLs of completed images change; separators, and the URLs of the
+    others, stay as written. The columns of an earlier output are left out: they are not the
+    input's own. Arguments as for `output_records`.
+    """
+    ours = sorted({column.index for column in catalog.columns.ours if column}, reverse=True)
+    yield _without(_input_cells(catalog.header, formulas_safe), ours)
+    for row, images in _with_images(catalog.rows(), products):
+        slots = [_slot(image, link) for image in images]
+        cells = _with_urls_replaced(catalog, row, slots) if any(slots) else row.cells
+        yield _without(_input_cells(cells, formulas_safe), ours)
+
+
+def preamble_records(catalog: Catalog, *, formulas_safe: bool = False) -> Records:
+    """Yield what stands above the header."""
+    for record in catalog.preamble:
+        yield _input_cells(record.cells, formulas_safe)
+
+
+def write_output(
+    catalog: Catalog,
+    products: Iterable[Product],
+    link: Link,
+    *,
+    formulas_safe: bool = False,
+    rows: range | None = None,
+) -> Iterator[bytes]:
+    """The CSV of `output_records`."""
+    records = output_records(catalog, products, link, formulas_safe=formulas_safe, rows=rows)
+    return _write_csv(catalog, records, formulas_safe=formulas_safe)
 
 
 def write_replaced(
     catalog: Catalog, products: Iterable[Product], link: Link, *, formulas_safe: bool = False
 ) -> Iterator[bytes]:
-    """Yield the input's own columns, each image URL exchanged for its output URL.
+    """The CSV of `replaced_records`."""
+    records = replaced_records(catalog, products, link, formulas_safe=formulas_safe)
+    return _write_csv(catalog, records, formulas_safe=formulas_safe)
 
-    Of an image cell only the URLs of completed images change; separators, and the URLs of the
-    others, stay as written. The columns of an earlier output are left out: they are not the
-    input's own. Arguments as for `write_output`.
-    """
-    ours = sorted({column.index for column in catalog.columns.ours if column}, reverse=True)
 
-    def records() -> Iterator[list[str]]:
-        yield _without(_input_cells(catalog.header, formulas_safe), ours)
-        for row, images in _with_images(catalog.rows(), products):
-            slots = [_slot(image, link) for image in images]
-            cells = _with_urls_replaced(catalog, row, slots) if any(slots) else row.cells
-            yield _without(_input_cells(cells, formulas_safe), ours)
+def _write_csv(
+    catalog: Catalog, records: Records, *, formulas_safe: bool = False
+) -> Iterator[bytes]:
+    """Yield chunks of a file written as the input was; what is above the header stays."""
+    delimiter, line_end = catalog.dialect.delimiter, catalog.dialect.line_end
+    above = [record.raw for record in catalog.preamble]
+    if formulas_safe:
+        safe = preamble_records(catalog, formulas_safe=True)
+        above = [_joined(cells, delimiter) + line_end for cells in safe]
+    batch = ["\ufeff" if catalog.dialect.bom else "", catalog.dialect.sep_line, *above]
+    size = 0
+    for cells in records:
+        batch += (_joined(cells, delimiter), line_end)
+        size += len(batch[-2])
+        if size >= _CHUNK_CHARACTERS:
+            yield "".join(batch).encode()
+            batch.clear()
+            size = 0
+    yield "".join(batch).encode()
 
-    return _encoded(catalog, records(), formulas_safe)
+
+def _chosen(rows: Iterable[Row], numbers: range | None) -> Iterator[Row]:
+    """Reads no further than the last of them."""
+    for row in rows:
+        if numbers is None or row.number in numbers:
+            yield row
+        if numbers is not None and row.number >= numbers[-1]:
+            return
 
 
 def _with_images(
@@ -146,29 +201,6 @@ def _without(cells: list[str], indexes: Iterable[int]) -> list[str]:
     for index in indexes:
         del cells[index]
     return cells
-
-
-def _encoded(
-    catalog: Catalog, records: Iterator[list[str]], formulas_safe: bool
-) -> Iterator[bytes]:
-    """Yield chunks of many rows; what is above the header stays as it was."""
-    delimiter, line_end = catalog.dialect.delimiter, catalog.dialect.line_end
-    above = [
-        _joined(_input_cells(record.cells, True), delimiter) + line_end
-        if formulas_safe
-        else record.raw
-        for record in catalog.preamble
-    ]
-    batch = ["\ufeff" if catalog.dialect.bom else "", catalog.dialect.sep_line, *above]
-    size = 0
-    for cells in records:
-        batch += (_joined(cells, delimiter), line_end)
-        size += len(batch[-2])
-        if size >= _CHUNK_CHARACTERS:
-            yield "".join(batch).encode()
-            batch.clear()
-            size = 0
-    yield "".join(batch).encode()
 
 
 def _joined(cells: Sequence[str], delimiter: str) -> str:

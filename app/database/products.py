@@ -39,9 +39,12 @@ class Products:
     def delete(self, request_id: str) -> None:
         self._products.delete_many({"request_id": request_id})
 
-    def iterate(self, request_id: str) -> Iterator[Product]:
-        """Every product in order of row, read from the server as they are consumed."""
-        found = self._products.find({"request_id": request_id}, {"row": 1, "images": 1, "fence": 1})
+    def iterate(self, request_id: str, rows: range | None = None) -> Iterator[Product]:
+        """Every product, or those of some rows, in order of row, read as they are consumed."""
+        query: Document = {"request_id": request_id}
+        if rows is not None:
+            query["row"] = {"$gte": rows[0], "$lte": rows[-1]}
+        found = self._products.find(query, {"row": 1, "images": 1, "fence": 1})
         for document in found.sort("row", 1).batch_size(1000):
             yield product_of(document)
 
