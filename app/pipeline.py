@@ -17,6 +17,7 @@ from functools import partial
 import structlog
 
 from app import webhooks
+from app.cancelling import Cancellations
 from app.coding import Coders
 from app.database import Database
 from app.dispatch import Dispatcher
@@ -70,6 +71,7 @@ class Pipeline:
         self.coders = coders
         self.maker = maker
         self.stopping = threading.Event()
+        self._cancellations = Cancellations(lambda id_: database.control.is_cancelling(id_))
         self._rest_until = 0.0
         self._submit = submit
         self._deliver_webhooks = deliver_webhooks
@@ -126,19 +128,23 @@ class Pipeline:
             step_aside()
             self._submit_next(batch.request_id)
 
-        SegmentRun(
-            batch,
-            segment,
-            database=self.database,
-            dispatcher=self.dispatcher,
-            coders=self.coders,
-            maker=self.maker,
-            storage=self.storage,
-            link=self.exports.link,
-            stopping=self.stopping,
-            tell_progress=tell,
-            make_way=make_way,
-        ).work_off()
+        with self._cancellations.watching(
+            batch.request_id, is_seen=batch.is_cancelling
+        ) as cancellation:
+            SegmentRun(
+                batch,
+                segment,
+                database=self.database,
+                dispatcher=self.dispatcher,
+                coders=self.coders,
+                maker=self.maker,
+                storage=self.storage,
+                link=self.exports.link,
+                stopping=self.stopping,
+                cancellation=cancellation,
+                tell_progress=tell,
+                make_way=make_way,
+            ).work_off()
 
     def _teller(self, batch: Batch) -> Callable[[], None]:
         """Tells of a request's milestones, if it is so small that a segment may pass several."""

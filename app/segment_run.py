@@ -16,12 +16,12 @@ from functools import partial
 
 import structlog
 
+from app.cancelling import Cancellation
 from app.catalog import absolute_url
 from app.coding import Coders
 from app.database import Database
 from app.dispatch import Dispatcher
 from app.errors import ImageFailed, Unavailable
-from app.every import Every
 from app.hosts import host_of
 from app.making import Fetched, ImageMaker, Job, Made, Place, Unwanted
 from app.models import (
@@ -45,7 +45,6 @@ STOP_SECONDS = 15
 """How long a stop waits for images under way before it puts them back."""
 HELD_POLL_SECONDS = 0.25
 IDLE_SECONDS = 1.0
-CANCEL_POLL_SECONDS = 0.5
 FRUITLESS_CLAIMS = 2
 """After so many claims without a result the segment's images are coded one by one, alone."""
 
@@ -81,6 +80,7 @@ class SegmentRun:
         storage: Storage,
         link: Callable[[str], str],
         stopping: threading.Event,
+        cancellation: Cancellation,
         tell_progress: Callable[[], None],
         make_way: Callable[[], None],
     ):
@@ -105,8 +105,7 @@ class SegmentRun:
         self._renewed_at = time.monotonic()
         self._arrived_at = time.monotonic()
         self._is_over = False
-        self._is_cancelled = batch.is_cancelling
-        self._cancel_poll = Every(CANCEL_POLL_SECONDS, self._look_for_cancel)
+        self._cancellation = cancellation
 
     def work_off(self) -> None:
         """Raises LostClaim, Unavailable, and Stopped once what was under way is recorded.
@@ -116,7 +115,7 @@ class SegmentRun:
         try:
             self._database.products.take_over(self._segment)
             while self._look_up_places(self._database.products.read(self._segment)):
-                if self._is_cancelled:
+                if self._cancellation.is_seen:
                     self._database.products.cancel(self._segment, _CANCELLED)
                     continue
                 claims = self._database.results.claim(self._segment, self._places)
@@ -126,9 +125,6 @@ class SegmentRun:
             self._database.segments.finish(self._segment, self._counts())
         finally:
             self._is_over = True
-
-    def _look_for_cancel(self) -> None:
-        self._is_cancelled = self._database.control.is_cancelling(self._batch.request_id)
 
     def _look_up_places(self, products: Iterable[Product]) -> bool:
         """Where each distinct URL that is still to be made belongs; False when none is.
@@ -154,7 +150,7 @@ class SegmentRun:
             return
         with SoloCoder() as coder:
             for url in urls:
-                if not self._is_cancelled:
+                if not self._cancellation.is_seen:
                     self._start([url], coder)
                     self._record_arrivals()
 
@@ -184,7 +180,7 @@ class SegmentRun:
 
     def _fetch(self, job: Job) -> None:
         """In the dispatcher's threads."""
-        if not (self._stopping.is_set() or self._is_cancelled):
+        if not (self._stopping.is_set() or self._cancellation.is_seen):
             self._under_way.add(job.url)
             source = self._maker.fetch(job)
             self._coders.submit(partial(self._attempt, job, partial(self._code, source)))
@@ -239,8 +235,8 @@ class SegmentRun:
             if trouble:
                 raise trouble
             self._make_way_if_idle(has_arrived=bool(arrived))
-            self._cancel_poll.when_due()
-            if self._is_cancelled and not (self._under_way or self._arrivals):
+            self._cancellation.look_when_due()
+            if self._cancellation.is_seen and not (self._under_way or self._arrivals):
                 self._awaited = 0  # nobody begins with the others any more
             if self._stopping.is_set():
                 stop_at = stop_at or time.monotonic() + STOP_SECONDS
@@ -312,8 +308,8 @@ class SegmentRun:
 
     def _await_held(self, held: Mapping[str, tuple[str, int]]) -> None:
         """Copies what other segments hold once they have it; takes over what a dead one held."""
-        while held and not self._is_cancelled:
-            self._cancel_poll.when_due()
+        while held and not self._cancellation.is_seen:
+            self._cancellation.look_when_due()
             if self._stopping.wait(HELD_POLL_SECONDS):
                 raise Stopped
             self._renew_when_due()

@@ -195,7 +195,7 @@ def service(tmp_path):
 
 def test_a_client_that_hangs_up_makes_room_for_the_next_at_once(service, wait_for):
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
-        client.sendall(f"GET {service.zip_path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        client.sendall(f"GET {service.zip_path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert client.recv(12) == b"HTTP/1.1 200"
         assert requests.get(service.url + service.zip_path, timeout=10).status_code == 503
 

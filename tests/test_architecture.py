@@ -30,6 +30,7 @@ LAYERS = [
         "addresses",
         "archive",
         "budget",
+        "cancelling",
         "catalog",
         "coding",
         "compress",
