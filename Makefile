@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test backup restore chaos soak bench bench-large clean
+.PHONY: help demo run test backup restore chaos soak bench bench-large quality clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ bench: $(VENV)/dev ## the service beside its peers; writes docs/benchmarks.json 
 bench-large: $(VENV)/dev ## a very large job and catalogue: about half an hour, 10 GB in .data/bench
 	$(BIN)/python -m benchmarks --large --out docs
 
+quality: $(VENV)/quality ## bytes, likeness and CPU of every format; writes docs/quality.md
+	$(BIN)/python -m benchmarks.quality --out docs $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
+
 clean: ## removes the virtual environment and caches, never your data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -50,4 +53,8 @@ $(VENV)/run: requirements.txt
 
 $(VENV)/dev: $(VENV)/run requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/quality: $(VENV)/run requirements-bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	touch $@

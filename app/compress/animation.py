@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageChops, ImageFile
 
-from app.compress.codecs import AVIF_SPEED, PNG_LEVEL, WEBP_METHOD, for_gif
+from app.compress.codecs import ANIMATED_AVIF_SPEED, PNG_LEVEL, WEBP_METHOD, for_gif
 from app.compress.colours import with_palette
 from app.compress.containers import (
     GIF_EXTENSION,
@@ -110,7 +110,7 @@ def write_avif(animation: Animation, target: BinaryIO, quality: int) -> None:
         "AVIF",
         save_all=True,
         quality=quality,
-        speed=AVIF_SPEED,
+        speed=ANIMATED_AVIF_SPEED,
         max_threads=1,
         duration=animation.durations,
     )
