@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 import app.making
 import app.services
+import app.serving
 import app.worker
-import run
 from app.compress import Compressed
 from app.outbound import Fetched
 from app.sources import Sources
@@ -37,7 +37,7 @@ def main() -> None:
     if sys.argv[1:] == ["worker"]:
         app.worker.main()
     else:
-        sys.exit(run.main())
+        sys.exit(app.serving.main())
 
 
 def replace(owner: Any, name: str, stub: Any) -> None:

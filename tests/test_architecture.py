@@ -52,6 +52,7 @@ LAYERS = [
     {"services"},
     {"api", "worker"},
     {"demo", "server"},
+    {"serving"},
 ]
 """From what knows nobody to what may know all: a module imports from its own layer or below."""
 

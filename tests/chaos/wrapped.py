@@ -27,11 +27,11 @@ import app.database.batches
 import app.database.leases
 import app.engine.processes
 import app.services
+import app.serving
 import app.solo
 import app.storage.local
 import app.webhooks
 import app.worker
-import run
 from app.database.batches import Batches
 from app.database.control import Control
 from app.database.products import Products
@@ -288,7 +288,7 @@ def main():
     if "webhook_hold" in plan:
         app.database.batches.WEBHOOK_LEASE_SECONDS = plan["webhook_hold"]
     wrap_children_too()
-    sys.exit(app.worker.main() if child == "worker" else run.main())
+    sys.exit(app.worker.main() if child == "worker" else app.serving.main())
 
 
 if __name__ == "__main__":
