@@ -16,7 +16,7 @@ ONLY_IN = {
     "bson": ("app/database/",),
     "pycurl": ("app/outbound",),
     "requests": ("app/cli.py", "app/demo.py"),
-    "waitress": ("app/server.py",),
+    "waitress": ("app/receiving.py", "app/server.py"),
     "pydantic": ("app/config.py", "app/demo.py", "app/logs.py", "app/api/"),
     "standardwebhooks": ("app/webhooks.py",),
 }
@@ -35,6 +35,7 @@ LAYERS = [
         "hosts",
         "logs",
         "outbound",
+        "receiving",
     },
     {"storage", "engine", "sources"},
     {"exports", "webhooks", "removal", "solo"},
