@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test backup restore chaos soak bench bench-large clean
+.PHONY: help demo run test backup restore chaos soak hostile fuzz bench bench-large lock audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,11 +33,24 @@ chaos: $(VENV)/dev ## kills the service in every way, for long; writes docs/reli
 soak: $(VENV)/dev ## half an hour of steady work: does memory grow?
 	$(BIN)/python benchmarks/soak.py
 
+hostile: $(VENV)/dev ## slow hosts, bombs, floods of clients: writes the figures of docs/security.md
+	$(BIN)/python -m benchmarks.hostile
+
+fuzz: $(VENV)/dev ## 10,000 broken pictures: none may crash, or come out as what is no picture
+	$(BIN)/python -m benchmarks.fuzz_images
+
 bench: $(VENV)/dev ## the service beside its peers; writes docs/benchmarks.json (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks --out docs
 
 bench-large: $(VENV)/dev ## a very large job and catalogue: about half an hour, 10 GB in .data/bench
 	$(BIN)/python -m benchmarks --large --out docs
+
+lock: $(VENV)/tools ## writes requirements.lock anew: exact versions and hashes, for deployments
+	$(BIN)/uv pip compile requirements.txt --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --custom-compile-command "make lock" --output-file requirements.lock
+
+audit: $(VENV)/tools ## asks the vulnerability database about requirements.lock; fails on a finding
+	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.lock
 
 clean: ## removes the virtual environment and caches, never your data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -50,4 +63,8 @@ $(VENV)/run: requirements.txt
 
 $(VENV)/dev: $(VENV)/run requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/tools: $(VENV)/run requirements-tools.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-tools.txt
 	touch $@
