@@ -50,7 +50,7 @@ lock: $(VENV)/tools ## writes requirements.lock anew: exact versions and hashes,
 		--generate-hashes --custom-compile-command "make lock" --output-file requirements.lock
 
 audit: $(VENV)/tools ## asks the vulnerability database about requirements.lock; fails on a finding
-	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.lock
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 clean: ## removes the virtual environment and caches, never your data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

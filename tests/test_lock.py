@@ -18,8 +18,8 @@ def wanted():
 
 def locked():
     """The requirement and the hashes of each package, by its canonical name."""
-    text = re.sub(r"^\s*#.*$", "", (PROJECT / "requirements.lock").read_text(), flags=re.M)
-    entries = re.split(r"^(?=\S)", text.replace("\\\n", " "), flags=re.M)
+    text = re.sub(r"^\s*#.*$", "", (PROJECT / "requirements.lock").read_text(), flags=re.MULTILINE)
+    entries = re.split(r"^(?=\S)", text.replace("\\\n", " "), flags=re.MULTILINE)
     found = {}
     for entry in filter(str.strip, entries):
         requirement = Requirement(entry.partition("--hash")[0])
