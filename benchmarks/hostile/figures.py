@@ -37,7 +37,9 @@ def with_table(text: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
     lines = ["| measured | figure | bound | how |", "| --- | ---: | ---: | --- |"]
     for figure in figures.values():
         value, bound = (_shown(figure[name], figure["unit"]) for name in ("value", "at_most"))
-        lines.append(f"| {figure['what']} | {value} | {bound} | {figure['how']} |")
+        holds = figure["at_most"] is None or figure["value"] <= figure["at_most"]
+        shown = value if holds else f"**{value}**"
+        lines.append(f"| {figure['what']} | {shown} | {bound} | {figure['how']} |")
     return "\n".join([f"{before}{BEGIN}", *lines, f"{END}{after}"])
 
 

@@ -1,5 +1,6 @@
 """Hosts that drip and lie, seen from the service and from the client alone in a process."""
 
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from PIL import Image
 
 from app.addresses import AddressGuard, parse_allowed_addresses
 from app.config import Settings
@@ -22,7 +24,6 @@ from tests.service_process import PROJECT, service_process
 GOOD, DRIPS = 480, 20
 MAX_IMAGE_BYTES = Settings.model_fields["max_image_bytes"].default
 DEADLINE_SECONDS = 2.0
-ROUNDS = 2
 LIES = {
     "/drips-headers": "drips its headers",
     "/drips-body": "drips its body",
@@ -36,29 +37,41 @@ LIES = {
 
 def drips(folder: Path) -> Iterator[Figure]:
     """20 URLs that drip among 500: how much later the others are done."""
-    picture = (PROJECT / "samples" / "cat-400.jpg").read_bytes()
-    with Origin() as origin, Origin("127.0.0.2") as other:
-        for number in range(GOOD):
-            origin.serve(f"/{number}.jpg", picture)
+    sample = PROJECT / "samples" / "cat-400.jpg"
+    kinds = {"thumbnails": sample.read_bytes(), "photographs": _photograph(sample)}
+    with (
+        Origin() as origin,
+        Origin("127.0.0.2") as other,
+        service_process(folder) as service,
+    ):
+        service.wait_until_ready()
         for host in (origin, other):
             for number in range(DRIPS):
                 part = "headers" if number % 2 else "body"
                 host.drip(f"/drip-{number}.jpg", part=part)
-        good = [origin.url(f"/{number}.jpg") for number in range(GOOD)]
-        with service_process(folder) as service:
-            service.wait_until_ready()
-            _seconds(service.url, good)  # warms up
-            alone = min(_seconds(service.url, good) for _ in range(ROUNDS))
+        for kind, picture in kinds.items():
+            for number in range(GOOD):
+                origin.serve(f"/{kind}-{number}.jpg", picture)
+            good = [origin.url(f"/{kind}-{number}.jpg") for number in range(GOOD)]
+            _seconds(service.url, good[:100])  # warms up
+            alone = _seconds(service.url, good)
             for name, host in (("another host", other), ("the same host", origin)):
-                beside = [host.url(f"/drip-{number}.jpg") for number in range(DRIPS)]
+                beside = [host.url(f"/drip-{number}.jpg?{kind}") for number in range(DRIPS)]
                 seconds = _seconds(service.url, _mixed(good, beside))
                 yield Figure(
-                    f"480 images beside 20 that drip, of {name}",
+                    f"480 {kind} beside 20 URLs that drip, of {name}",
                     round(seconds / alone, 2),
                     " × alone",
                     2,
                     f"{alone:.1f} s alone, {seconds:.1f} s beside them; they went on dripping",
                 )
+
+
+def _photograph(sample: Path) -> bytes:
+    file = io.BytesIO()
+    with Image.open(sample) as picture:
+        picture.resize((1_600, 1_200)).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
 def _mixed(good: list[str], dripping: list[str]) -> list[str]:
@@ -76,7 +89,7 @@ def _seconds(service_url: str, urls: list[str]) -> float:
     request_id = reply.json()["request_id"]
     while True:
         status = requests.get(f"{service_url}/status/{request_id}?images=none", timeout=60).json()
-        if status["progress"]["completed"] >= GOOD:
+        if status["progress"]["completed"] >= min(GOOD, len(urls)):
             seconds = time.perf_counter() - began
             if status["status"] == "processing":
                 requests.post(f"{service_url}/cancel/{request_id}", timeout=60)
