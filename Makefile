@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test backup restore chaos soak bench bench-large quality clean
+.PHONY: help demo run test backup restore chaos soak hostile fuzz bench bench-large quality lock audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,12 @@ chaos: $(VENV)/dev ## kills the service in every way, for long; writes docs/reli
 soak: $(VENV)/dev ## half an hour of steady work: does memory grow?
 	$(BIN)/python benchmarks/soak.py
 
+hostile: $(VENV)/dev ## slow hosts, bombs, floods of clients: writes the figures of docs/security.md
+	$(BIN)/python -m benchmarks.hostile
+
+fuzz: $(VENV)/dev ## 10,000 broken pictures: none may crash, or come out as what is no picture
+	$(BIN)/python -m benchmarks.fuzz_images
+
 bench: $(VENV)/dev ## the service beside its peers; writes docs/benchmarks.json (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks --out docs
 
@@ -41,6 +47,13 @@ bench-large: $(VENV)/dev ## a very large job and catalogue: about half an hour, 
 
 quality: $(VENV)/quality ## bytes, likeness and CPU of every format; writes docs/quality.md
 	$(BIN)/python -m benchmarks.quality --out docs $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
+
+lock: $(VENV)/tools ## writes requirements.lock anew: exact versions and hashes, for deployments
+	$(BIN)/uv pip compile requirements.txt --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --custom-compile-command "make lock" --output-file requirements.lock
+
+audit: $(VENV)/tools ## asks the vulnerability database about requirements.lock; fails on a finding
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 clean: ## removes the virtual environment and caches, never your data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -57,4 +70,8 @@ $(VENV)/dev: $(VENV)/run requirements-dev.txt
 
 $(VENV)/quality: $(VENV)/run requirements-bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	touch $@
+
+$(VENV)/tools: $(VENV)/run requirements-tools.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-tools.txt
 	touch $@

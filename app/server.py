@@ -11,12 +11,14 @@ import tempfile
 from typing import Any
 
 from flask import Flask
-from waitress.channel import HTTPChannel
+from waitress.adjustments import Adjustments
 from waitress.server import create_server
 from waitress.task import ErrorTask, WSGITask
 
+from app.budget import Budget
 from app.config import Settings
-from app.errors import SettingsError
+from app.errors import SettingsError, Unavailable
+from app.receiving import BODY_IN_MEMORY_BYTES, HEADER_BYTES, Channel, Parser
 
 if sys.platform != "win32":
     import resource
@@ -32,6 +34,10 @@ _FEWEST_CONNECTIONS = 50
 _SILENT_SECONDS = 60
 _FORM_BYTES = 2 * 1_048_576
 """Room above the file, so that the application tells what is too large."""
+_BODIES_AT_ONCE = 4
+"""So many of the largest may be received at once, or more of smaller ones. By default they and the
+copies that forms are read into stay within MIN_FREE_BYTES."""
+_REPLY_IN_MEMORY_BYTES = 65_536
 _SENTENCES = {
     413: "the body is larger than MAX_CSV_BYTES allows: split the file into several",
     431: "the headers are too large: send fewer",
@@ -56,6 +62,7 @@ def listen(settings: Settings) -> socket.socket:
 def make_server(app: Flask, settings: Settings, listener: socket.socket) -> Any:
     """A server whose `run()` serves until `close()`. Raises SettingsError."""
     _spool_bodies_beside_the_data(settings)
+    max_body_bytes = settings.max_csv_bytes + _FORM_BYTES
     server = create_server(
         app,
         sockets=[listener],
@@ -64,10 +71,14 @@ def make_server(app: Flask, settings: Settings, listener: socket.socket) -> Any:
         asyncore_use_poll=True,
         channel_timeout=_SILENT_SECONDS,
         clear_untrusted_proxy_headers=not settings.trusted_proxies,  # create_app judges them
-        max_request_body_size=settings.max_csv_bytes + _FORM_BYTES,
+        max_request_body_size=max_body_bytes,
+        max_request_header_size=HEADER_BYTES,
+        inbuf_overflow=BODY_IN_MEMORY_BYTES,
+        outbuf_overflow=_REPLY_IN_MEMORY_BYTES,
         ident="Pressroom",
     )
-    server.channel_class = _Channel
+    bodies = Budget(_BODIES_AT_ONCE * max_body_bytes)
+    server.channel_class = _channel_class(bodies, settings.min_free_bytes)
     return server
 
 
@@ -97,10 +108,13 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         error = self.request.error
-        sentence = _SENTENCES.get(error.code, f"{error.reason}: {error.body}")
+        reason = error.body if error.code == 503 else f"{error.reason}: {error.body}"
+        sentence = _SENTENCES.get(error.code, reason)
         body = json.dumps({"error": sentence}).encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
+        if error.code == 503:
+            self.response_headers.append(("Retry-After", str(Unavailable.retry_after_seconds)))
         self.content_length = len(body)
         self.set_close_on_finish()
         self.write(body)
@@ -118,9 +132,17 @@ class _LastTask(WSGITask):  # type: ignore[misc]
         super().service()
 
 
-class _Channel(HTTPChannel):  # type: ignore[misc]
-    task_class = _LastTask
-    error_task_class = _JsonErrorTask
+def _channel_class(bodies: Budget, min_free_bytes: int) -> type[Channel]:
+    """waitress makes a channel a connection, and a channel a parser a request."""
+
+    class ServiceChannel(Channel):
+        task_class = _LastTask
+        error_task_class = _JsonErrorTask
+
+        def parser_class(self, adj: Adjustments) -> Parser:
+            return Parser(adj, bodies, min_free_bytes)
+
+    return ServiceChannel
 
 
 def _spool_bodies_beside_the_data(settings: Settings) -> None:

@@ -319,6 +319,13 @@ def test_a_form_without_its_one_file_says_so(bare, data, message):
     assert message in refusal(reply)
 
 
+def test_a_part_without_a_name_is_refused(bare):
+    form = form_of('"x"\r\n\r\n1', file_part(TEXT))
+    form["data"] = form["data"].replace('; name="x"', "")
+
+    assert "unknown field ''" in refusal(bare.post("/upload", **form))
+
+
 def test_a_form_in_which_no_file_was_chosen_says_so(bare):
     assert "no file name" in refusal(bare.post("/upload", **form_of(file_part("", name=""))))
 

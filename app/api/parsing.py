@@ -57,10 +57,11 @@ def read_fields(model: type[Model], sent: Mapping[str, list[str]], kind: str) ->
 
 def refuse_unknown(sent: Iterable[str], known: Collection[str], kind: str) -> None:
     """Raises BadRequest for a name that is not known, with all that are."""
-    unknown = next((name for name in sent if name not in known), None)
-    if unknown is not None:
+    unknown = [name for name in sent if name not in known]
+    if unknown:
+        name = unknown[0] or ""  # a part of a form may have none
         allowed = f"allowed are {', '.join(known)}" if known else "none is allowed here"
-        raise BadRequest(f"unknown {kind} {shown(unknown)}: {allowed}")
+        raise BadRequest(f"unknown {kind} {shown(name)}: {allowed}")
 
 
 def shown(text: str) -> str:

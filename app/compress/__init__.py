@@ -25,6 +25,7 @@ from PIL import ExifTags, Image, ImageChops, ImageFile
 from app.compress import animation, codecs
 from app.compress.colours import Content, content_of, to_srgb
 from app.compress.containers import without_metadata
+from app.compress.polyglots import hides_another_file
 from app.compress.reading import (
     Header,
     Limits,
@@ -269,6 +270,8 @@ def _keep_if_smaller(header: Header, source: bytes, target: BinaryIO, option: Ou
     parts = without_metadata(header.format, source)
     target.flush()
     if parts is None or sum(map(len, parts)) > os.fstat(target.fileno()).st_size:
+        return False
+    if hides_another_file(parts):
         return False
     if header.format is SourceFormat.AVIF and not _same_pixels(header, source, b"".join(parts)):
         return False

@@ -1,0 +1,1 @@
+"""What a hostile world costs: measured figures for docs/security.md (`make hostile`)."""
