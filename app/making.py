@@ -32,7 +32,8 @@ WAITS_SECONDS = (1.0, 5.0)
 IN_FLIGHT_BYTES = 268_435_456
 """Of images in memory at once, fetched or coded and not yet stored, in one process."""
 PIXELS_IN_FLIGHT = 100_000_000
-"""Being coded at once, in one process: two of the largest, at up to some 12 bytes a pixel."""
+"""Being coded at once, in one process: 14 bytes each from JPEG to JPEG, 50 and more else, for
+which they count twice (measured with 49-megapixel pictures: a PNG becoming WebP is coded alone)."""
 SOLO_DEATHS = 3
 """An image is poison when coding it has ended so many processes that had nothing else to do."""
 

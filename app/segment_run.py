@@ -44,7 +44,7 @@ RENEW_SECONDS = 5
 STOP_SECONDS = 15
 """How long a stop waits for images under way before it puts them back."""
 HELD_POLL_SECONDS = 0.25
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 0.5
 FRUITLESS_CLAIMS = 2
 """After so many claims without a result the segment's images are coded one by one, alone."""
 
