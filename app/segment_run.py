@@ -1,7 +1,8 @@
 """One segment under one claim: its images are made in the dispatcher's threads, and recorded here.
 
     fence the rows → claim the URLs → fetch and compress every image
-    → store and record what arrives, in batches → copy what other segments held
+    → store and record what arrives, in batches; what has not changed since an earlier request is
+    copied from there → copy what other segments held
     → read all again → done
 
 Called by `pipeline`. Results reach the segment's own thread through a queue.
@@ -27,6 +28,7 @@ from app.making import Fetched, ImageMaker, Job, Made, Place, Unwanted
 from app.models import (
     Batch,
     Counts,
+    Earlier,
     ErrorCode,
     ImageError,
     ImageResult,
@@ -34,8 +36,9 @@ from app.models import (
     Product,
     Segment,
 )
+from app.reuse import Reused
 from app.solo import SoloCoder
-from app.storage import Storage
+from app.storage import Copy, Storage
 
 RECORD_IMAGES = 100
 RECORD_BYTES = 16_777_216
@@ -58,7 +61,7 @@ _OPEN = (ImageStatus.PENDING, ImageStatus.PROCESSING)
 log = structlog.get_logger(__name__)
 
 
-Arrival = Made | ImageResult | Unavailable
+Arrival = Made | Reused | ImageResult | Unavailable
 """What becomes of an image's turn in the threads: it, why there is none, or what was away."""
 
 
@@ -97,6 +100,8 @@ class SegmentRun:
         self._make_way = make_way
         self._places: dict[str, list[Place]] = {}
         self._results: dict[Place, ImageResult] = {}
+        self._kind = maker.kind_of(batch)
+        self._earlier: dict[str, Earlier] = {}
         self._arrivals: deque[tuple[str, Arrival]] = deque()
         self._arrived_bytes = 0
         self._has_enough = threading.Event()
@@ -149,6 +154,7 @@ class SegmentRun:
     def _make(self, urls: Sequence[str]) -> None:
         """Makes and records images: all at once, or one by one in a process of their own."""
         if self._segment.fruitless_claims <= FRUITLESS_CLAIMS:
+            self._earlier = self._database.results.find_earlier(self._kind, urls)
             self._start(urls)
             self._record_arrivals()
             return
@@ -168,6 +174,7 @@ class SegmentRun:
                 self._batch.options,
                 self._is_wanted,
                 coder,
+                self._earlier.get(url),
             )
             self._dispatch(job)
 
@@ -187,6 +194,9 @@ class SegmentRun:
         if not (self._stopping.is_set() or self._is_cancelled):
             self._under_way.add(job.url)
             source = self._maker.fetch(job)
+            if isinstance(source, Reused):
+                self._hand_over(job, source)
+                return
             self._coders.submit(partial(self._attempt, job, partial(self._code, source)))
 
     def _code(self, source: Fetched, job: Job) -> None:
@@ -256,9 +266,9 @@ class SegmentRun:
             self._arrived_at = math.inf  # once is enough, unless more arrives
             self._make_way()
 
-    def _collect(self) -> tuple[dict[str, Made | ImageResult], Unavailable | None]:
+    def _collect(self) -> tuple[dict[str, Made | Reused | ImageResult], Unavailable | None]:
         """What arrives within RECORD_SECONDS, or is enough; and what was away then."""
-        arrived: dict[str, Made | ImageResult] = {}
+        arrived: dict[str, Made | Reused | ImageResult] = {}
         self._has_enough.wait(RECORD_SECONDS)
         self._has_enough.clear()
         self._arrived_bytes = 0
@@ -269,7 +279,7 @@ class SegmentRun:
             arrived[url] = arrival
         return arrived, None
 
-    def _record_own(self, arrived: Mapping[str, Made | ImageResult]) -> None:
+    def _record_own(self, arrived: dict[str, Made | Reused | ImageResult]) -> None:
         """First the files, then by URL, then by place: a death in between costs a copy at most,
         not a second fetch."""
         self._renew_when_due()  # whoever has slept past its lease stores nothing
@@ -278,13 +288,33 @@ class SegmentRun:
             self._storage.put_all({str(one.result.path): one.content for one in made})
         for one in made:
             one.room.release()
+        self._copy_reused(arrived)
         results = {
-            url: arrival.result if isinstance(arrival, Made) else arrival
+            url: arrival if isinstance(arrival, ImageResult) else arrival.result
             for url, arrival in arrived.items()
         }
+        sources = {
+            url: arrival.source
+            for url, arrival in arrived.items()
+            if not isinstance(arrival, ImageResult) and arrival.source
+        }
         if results:
-            self._database.results.record(self._segment, results)
+            self._database.results.record(self._segment, results, sources, self._kind)
         self._record(results)
+
+    def _copy_reused(self, arrived: dict[str, Made | Reused | ImageResult]) -> None:
+        """Gives this request files of its own; what is gone by now is fetched, and arrives anew."""
+        reused = {url: one for url, one in arrived.items() if isinstance(one, Reused)}
+        if not reused:
+            return
+        there = self._storage.copy_all(
+            Copy(one.copied_from, str(one.result.path), one.result.bytes_out)
+            for one in reused.values()
+        )
+        gone = [url for url, one in reused.items() if one.result.path not in there]
+        for url in gone:
+            del arrived[url], self._earlier[url]
+        self._start(gone)
 
     def _record(self, results: Mapping[str, ImageResult]) -> None:
         if results:

@@ -22,7 +22,7 @@ ONLY_IN = {
 }
 
 LAYERS = [
-    {"errors", "every", "keys", "models"},
+    {"errors", "every", "fetch_headers", "keys", "models"},
     {
         "addresses",
         "budget",
@@ -37,7 +37,7 @@ LAYERS = [
         "outbound",
     },
     {"storage", "engine", "sources"},
-    {"exports", "webhooks", "removal", "solo"},
+    {"exports", "webhooks", "removal", "reuse", "solo"},
     {"making"},
     {"segment_run"},
     {"reopening"},
