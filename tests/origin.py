@@ -223,6 +223,7 @@ class Origin:
             if self.running() > beyond:
                 send(head(429, [("Retry-After", "1"), ("Content-Length", 0)]))
             else:
+                self._closing.wait(0.03)
                 send(head(200, [("Content-Type", "image/jpeg"), ("Content-Length", len(body))]))
                 send(body)
 
