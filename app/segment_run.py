@@ -8,7 +8,6 @@
 Called by `pipeline`. Results reach the segment's own thread through a queue.
 """
 
-import math
 import threading
 import time
 from collections import deque
@@ -47,7 +46,10 @@ RENEW_SECONDS = 5
 STOP_SECONDS = 15
 """How long a stop waits for images under way before it puts them back."""
 HELD_POLL_SECONDS = 0.25
+FEW_SHARE = 5
+"""With a fifth of its images left, a segment lets another begin beside it."""
 IDLE_SECONDS = 1.0
+"""… or when nothing has come for so long: what is left may all wait for slow hosts."""
 CANCEL_POLL_SECONDS = 0.5
 FRUITLESS_CLAIMS = 2
 """After so many claims without a result the segment's images are coded one by one, alone."""
@@ -109,6 +111,8 @@ class SegmentRun:
         self._awaited = 0
         self._renewed_at = time.monotonic()
         self._arrived_at = time.monotonic()
+        self._few = 0
+        self._has_made_way = False
         self._is_over = False
         self._is_cancelled = batch.is_cancelling
         self._cancel_poll = Every(CANCEL_POLL_SECONDS, self._look_for_cancel)
@@ -155,6 +159,7 @@ class SegmentRun:
         """Makes and records images: all at once, or one by one in a process of their own."""
         if self._segment.fruitless_claims <= FRUITLESS_CLAIMS:
             self._earlier = self._database.results.find_earlier(self._kind, urls)
+            self._few = len(urls) // FEW_SHARE
             self._start(urls)
             self._record_arrivals()
             return
@@ -236,6 +241,7 @@ class SegmentRun:
             len(self._arrivals) >= min(RECORD_IMAGES, self._awaited)
             or self._arrived_bytes >= RECORD_BYTES
             or isinstance(arrival, Unavailable)
+            or (not self._has_made_way and len(self._arrivals) >= self._awaited - self._few)
         ):
             self._has_enough.set()
 
@@ -245,10 +251,10 @@ class SegmentRun:
         while self._awaited:
             arrived, trouble = self._collect()
             self._awaited -= len(arrived)
+            self._make_way_if_due(has_arrived=bool(arrived))
             self._record_own(arrived)
             if trouble:
                 raise trouble
-            self._make_way_if_idle(has_arrived=bool(arrived))
             self._cancel_poll.when_due()
             if self._is_cancelled and not (self._under_way or self._arrivals):
                 self._awaited = 0  # nobody begins with the others any more
@@ -257,13 +263,14 @@ class SegmentRun:
                 if time.monotonic() > stop_at or not (self._under_way or self._arrivals):
                     raise Stopped
 
-    def _make_way_if_idle(self, *, has_arrived: bool) -> None:
-        """What is left may all wait for one slow host, and need not keep others waiting."""
+    def _make_way_if_due(self, *, has_arrived: bool) -> None:
+        """Before what arrived is recorded, so that the threads have other images meanwhile."""
         now = time.monotonic()
         if has_arrived:
             self._arrived_at = now
-        elif now - self._arrived_at > IDLE_SECONDS:
-            self._arrived_at = math.inf  # once is enough, unless more arrives
+        is_idle = now - self._arrived_at > IDLE_SECONDS
+        if not self._has_made_way and (is_idle or 0 < self._awaited <= self._few):
+            self._has_made_way = True
             self._make_way()
 
     def _collect(self) -> tuple[dict[str, Made | Reused | ImageResult], Unavailable | None]:

@@ -230,6 +230,17 @@ class Origin:
         for path in paths:
             self.answer(path, answer)
 
+    def crowd(self, paths, body, *, beyond, seconds):
+        """Answers after so long, and the more requests there are beyond so many, the later."""
+
+        def answer(_request, send):
+            self._closing.wait(seconds * max(1, self.running() / beyond) ** 2)
+            send(head(200, [("Content-Type", "image/jpeg"), ("Content-Length", len(body))]))
+            send(body)
+
+        for path in paths:
+            self.answer(path, answer)
+
     def raw(self, path, sent=b"", *, reset=False):
         """Exactly these bytes, then the end of the connection; by a reset if wished."""
 

@@ -31,14 +31,22 @@ def test_images_that_share_a_narrow_line_all_come(run, origin, jpeg):
 
 
 def test_a_host_that_is_overrun_is_given_its_time_and_no_image_fails(run, origin, jpeg):
-    paths = [f"/{number}.jpg" for number in range(40)]
+    paths = [f"/{number}.jpg" for number in range(24)]
     origin.overrun(paths, jpeg, beyond=3)
 
     progress = run(map(origin.url, paths))["progress"]
 
-    assert (progress["completed"], progress["failed"]) == (40, 0)
-    refused = len(origin.requests) - 40
+    assert (progress["completed"], progress["failed"]) == (24, 0)
+    refused = len(origin.requests) - 24
     assert 0 < refused <= 16
+
+
+def test_a_host_that_slows_down_beyond_8_connections_is_given_hardly_more(run, origin, jpeg):
+    paths = [f"/{number}.jpg" for number in range(60)]
+    origin.crowd(paths, jpeg, beyond=8, seconds=0.1)
+
+    assert run(map(origin.url, paths))["progress"]["completed"] == 60
+    assert 8 <= origin.peak() <= 16
 
 
 def test_a_host_that_flaps_is_tried_again(run, origin, jpeg, monkeypatch):
