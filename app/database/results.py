@@ -109,6 +109,8 @@ class Results:
     def find_earlier(self, kind: str, urls: Iterable[str]) -> dict[str, Earlier]:
         """What the newest earlier request has made of each URL; by `kind`, as it was recorded."""
         by_key = {_source_key(kind, url): url for url in urls}
+        if not by_key:
+            return {}
         query = {"source.key": {"$in": list(by_key)}}
         found = self._results.find(query, {"source": 1, "result": 1})
         earlier: dict[str, Earlier] = {}
