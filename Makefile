@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test backup restore chaos soak hostile fuzz bench bench-large quality lock audit clean
+.PHONY: help demo run test backup restore chaos soak hostile fuzz bench bench-catalogue bench-large
+.PHONY: quality lock audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +42,9 @@ fuzz: $(VENV)/dev ## 10,000 broken pictures: none may crash, or come out as what
 
 bench: $(VENV)/dev ## the service beside its peers; writes docs/benchmarks.json (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks --out docs
+
+bench-catalogue: $(VENV)/dev ## the same catalogue again, a slow host, a thin one: some 10 minutes
+	$(BIN)/python -m benchmarks --catalogue --out docs
 
 bench-large: $(VENV)/dev ## a very large job and catalogue: about half an hour, 10 GB in .data/bench
 	$(BIN)/python -m benchmarks --large --out docs

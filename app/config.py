@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.addresses import parse_allowed_addresses
 from app.errors import SettingsError
+from app.fetch_headers import FetchHeaders, read_fetch_headers
 from app.keys import Keys, parse_api_keys
 from app.models import OutputFormat, RateLimit
 
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
 
     fetch_timeout_seconds: Annotated[float, Field(gt=0, le=180)] = 60
     user_agent: str = ""
+    fetch_headers_file: str = ""
     proxy_url: str = ""
     ca_bundle: str = ""
     allowed_addresses: str = ""
@@ -147,6 +149,19 @@ class Settings(BaseSettings):
             raise ValueError("it is not a URL such as http://proxy.example.com:3128")
         return url  # never shown: it may hold a password
 
+    @field_validator("fetch_headers_file")
+    @classmethod
+    def _headers_parse(cls, name: str) -> str:
+        path = PROJECT_DIR / name
+        try:
+            if name:
+                read_fetch_headers(path)
+        except OSError as error:
+            raise ValueError(f"{name!r} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ValueError(f"{name!r}, {error}") from error
+        return name and str(path)
+
     @field_validator("ca_bundle")
     @classmethod
     def _is_a_file(cls, name: str) -> str:
@@ -193,6 +208,12 @@ class Settings(BaseSettings):
     def listed_origins(self) -> frozenset[str]:
         """Other sites' pages that may call the API."""
         return frozenset(_parts(self.cors_origins))
+
+    @property
+    def fetch_headers(self) -> FetchHeaders:
+        """Read anew at every call."""
+        path = self.fetch_headers_file
+        return read_fetch_headers(Path(path)) if path else FetchHeaders()
 
     @property
     def upload_rate(self) -> RateLimit | None:

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import structlog
@@ -40,13 +40,21 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
+class _Pace:
+    """Of answers of one kind: "not changed" comes faster than any image, and proves nothing."""
+
+    fastest_seconds: float = math.inf
+    answers: int = 0
+    answer_seconds: float = 0
+
+
+@dataclass(slots=True)
 class _Host:
     limit: int
     grows_by_one: bool = False
     changed_at: float = 0
-    fastest_seconds: float = math.inf
-    answers: int = 0
-    answer_seconds: float = 0
+    whole: _Pace = field(default_factory=_Pace)
+    unchanged: _Pace = field(default_factory=_Pace)
     failures: int = 0
     alone_until: float = 0
     last_fault: ImageFailed | None = None
@@ -74,16 +82,19 @@ class Hosts:
                     retry_after_seconds=seconds,
                 )
 
-    def answered(self, name: str, began_at: float, seconds: float) -> None:
+    def answered(
+        self, name: str, began_at: float, seconds: float, *, is_unchanged: bool = False
+    ) -> None:
         """The host answered a fetch; `began_at` by the monotonic clock."""
         with self._lock:
             host = self._host(name)
             host.failures = 0
             if began_at >= host.changed_at:
-                host.answers += 1
-                host.answer_seconds += seconds
-                if host.answers >= max(4, host.limit):
-                    self._judge_window(name, host)
+                pace = host.unchanged if is_unchanged else host.whole
+                pace.answers += 1
+                pace.answer_seconds += seconds
+                if pace.answers >= max(4, host.limit):
+                    self._judge_window(name, host, pace)
 
     def failed(self, name: str, began_at: float, fault: ImageFailed) -> None:
         """A fetch failed; 404 and the like are answers as good as any."""
@@ -109,14 +120,14 @@ class Hosts:
             self._dispatcher.set_limit(self._hosts.popitem(last=False)[0], None)
         return host
 
-    def _judge_window(self, name: str, host: _Host) -> None:
-        mean_seconds = host.answer_seconds / host.answers
-        host.answers, host.answer_seconds = 0, 0
-        host.fastest_seconds = min(host.fastest_seconds * FASTEST_FADES, mean_seconds)
-        if mean_seconds <= host.fastest_seconds * AS_FAST + SLACK_SECONDS:
+    def _judge_window(self, name: str, host: _Host, pace: _Pace) -> None:
+        mean_seconds = pace.answer_seconds / pace.answers
+        pace.answers, pace.answer_seconds = 0, 0
+        pace.fastest_seconds = min(pace.fastest_seconds * FASTEST_FADES, mean_seconds)
+        if mean_seconds <= pace.fastest_seconds * AS_FAST + SLACK_SECONDS:
             step = 1 if host.grows_by_one else max(1, host.limit // 4)
             self._set_limit(name, host, host.limit + step)
-        elif mean_seconds > host.fastest_seconds * TOO_SLOW + SLACK_SECONDS:
+        elif mean_seconds > pace.fastest_seconds * TOO_SLOW + SLACK_SECONDS:
             host.grows_by_one = True
             fewer = host.limit - max(1, host.limit // 4)
             self._set_limit(name, host, max(fewer, min(FIRST_CONNECTIONS, host.limit)))
@@ -127,7 +138,8 @@ class Hosts:
         if limit != host.limit:
             host.limit = limit
             host.changed_at = time.monotonic()
-            host.answers, host.answer_seconds = 0, 0
+            for pace in (host.whole, host.unchanged):
+                pace.answers, pace.answer_seconds = 0, 0
             self._dispatcher.set_limit(name, limit)
 
     def _wait(self, name: str, host: _Host, seconds: float) -> None:

@@ -1,25 +1,36 @@
 """One image: fetch → compress; what comes of it is stored and recorded by `segment_run`.
 
 Fetching waits for the network and has many threads, coding burns a core and has as many as there
-are: both are called by `segment_run`, each in its own pool.
+are: both are called by `segment_run`, each in its own pool. A source that has not changed since an
+earlier request is neither sent nor coded again: that request's image is copied (`reuse`).
 """
 
 import hashlib
+import json
 import os
 import random
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from app.budget import Budget, Room
-from app.compress import Compressed, Limits, compress
+from app.compress import CODING, Compressed, Limits, compress
 from app.errors import ImageFailed, NoRoom, StorageUnavailable
-from app.models import BatchOptions, ErrorCode, ImageResult, ImageStatus
+from app.models import (
+    Batch,
+    BatchOptions,
+    Earlier,
+    ErrorCode,
+    ImageResult,
+    ImageStatus,
+    Source,
+)
+from app.reuse import Reused, identify, is_same, may_be_remembered
 from app.solo import CoderDied, SoloCoder
 from app.sources import Fetcher
 
@@ -49,7 +60,8 @@ class Unwanted(Exception):
 class Job:
     """One distinct URL of a segment on its way; its first place names the file.
 
-    With a `coder` it is coded there, in a process of its own.
+    With a `coder` it is coded there, in a process of its own. `earlier` is what there is of an
+    earlier request, to be reused unless the source has changed.
     """
 
     url: str
@@ -58,6 +70,7 @@ class Job:
     options: BatchOptions
     is_wanted: Callable[[], bool]
     coder: SoloCoder | None = None
+    earlier: Earlier | None = None
     tries: int = 0
     started_at: float = 0
 
@@ -82,10 +95,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A source, and the room that it takes of the memory."""
+    """A source, what identifies it if anything does, and the room that it takes of the memory."""
 
     body: bytes
     room: Room
+    source: Source | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +109,7 @@ class Made:
     result: ImageResult
     content: bytes
     room: Room
+    source: Source | None
 
 
 @dataclass(frozen=True)
@@ -108,21 +123,36 @@ class ImageMaker:
     jpeg_optimize: bool
     fetch_timeout_seconds: float
 
-    def fetch(self, job: Job) -> Fetched:
+    def kind_of(self, batch: Batch) -> str:
+        """What a result depends on besides the URL."""
+        options = batch.options
+        size = (options.max_width, options.max_height)
+        coding = (options.quality, options.format.value, *size, self.jpeg_optimize, CODING)
+        return json.dumps([batch.owner, *coding])
+
+    def fetch(self, job: Job) -> Fetched | Reused:
         """One try. Raises ImageFailed, Unwanted."""
         job.begin_try()
         left_seconds = max(job.seconds_left(), SHORTEST_TRY_SECONDS)
         timeout_seconds = min(self.fetch_timeout_seconds, left_seconds)
         room = self.memory.room()
+        known = asked = job.earlier.source if job.earlier else None
         while True:
             try:
-                body = self.sources.fetch(job.url, timeout_seconds, room.take_up_to).body
+                fetched = self.sources.fetch(job.url, timeout_seconds, room.take_up_to, asked)
             except NoRoom as error:
                 room.release()
                 room.take(error.size)  # outside the time that the host has
-            else:
-                room.shrink(len(body))
-                return Fetched(body, room)
+                continue
+            source = identify(fetched, known)
+            remembered = source if may_be_remembered(fetched, source) else None
+            if job.earlier and known and is_same(fetched, source, known):
+                room.release()
+                return _reused(job, job.earlier, remembered)
+            if not fetched.is_unchanged:
+                room.shrink(len(fetched.body))
+                return Fetched(fetched.body, room, remembered)
+            asked = None
 
     def code(self, job: Job, source: Fetched) -> Made:
         """Raises ImageFailed, StorageUnavailable, Unwanted."""
@@ -132,7 +162,8 @@ class ImageMaker:
             made = self._compress(job, source.body, file)
             content = os.pread(file.fileno(), file.tell(), 0)
         source.room.shrink(len(content))
-        path = f"processed/{job.request_id}/{file_name(job, content, made.extension)}"
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        path = f"processed/{job.request_id}/{file_name(job, digest, made.extension)}"
         result = ImageResult(
             ImageStatus.COMPLETED,
             path,
@@ -140,7 +171,7 @@ class ImageMaker:
             len(content),
             kept_original=made.kept_original,
         )
-        return Made(result, content, source.room)
+        return Made(result, content, source.room, source.source)
 
     def _compress(self, job: Job, source: bytes, file: BinaryIO) -> Compressed:
         if job.coder is not None:
@@ -189,9 +220,17 @@ def _memory_file() -> Iterator[BinaryIO]:
         raise StorageUnavailable(f"the machine refuses: {error.strerror}") from error
 
 
-def file_name(job: Job, content: bytes, extension: str) -> str:
+def _reused(job: Job, earlier: Earlier, source: Source | None) -> Reused:
+    """In this request it is named for its own place, with the same hash of the same bytes."""
+    copied_from = str(earlier.result.path)
+    digest, _, extension = copied_from.rpartition("-")[2].partition(".")
+    path = f"processed/{job.request_id}/{file_name(job, digest, extension)}"
+    return Reused(replace(earlier.result, path=path, reused=True), copied_from, source)
+
+
+def file_name(job: Job, digest: str, extension: str) -> str:
     """`<row>-<position>-<slug of the source's name>-<12 hex of the bytes' SHA-256>.<ext>`."""
     source_name = PurePosixPath(unquote(urlsplit(job.url).path)).stem
     slug = re.sub(r"[^a-z0-9]+", "-", source_name.lower()).strip("-")[:60].strip("-") or "image"
     row, position = job.place
-    return f"{row}-{position}-{slug}-{hashlib.sha256(content).hexdigest()[:12]}.{extension}"
+    return f"{row}-{position}-{slug}-{digest}.{extension}"

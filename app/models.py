@@ -152,7 +152,10 @@ class ImageError:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What became of one image; `path` is a storage key and only there when completed."""
+    """What became of one image; `path` is a storage key and only there when completed.
+
+    `reused`: made for an earlier request from the same source; `bytes_in` is that source's size.
+    """
 
     status: ImageStatus
     path: str | None = None
@@ -160,6 +163,7 @@ class ImageResult:
     bytes_out: int = 0
     kept_original: bool = False
     error: ImageError | None = None
+    reused: bool = False
 
     def is_named_by(self, place: Place) -> bool:
         """Whether its file was made for that slot, and not copied from another with its URL."""
@@ -171,6 +175,28 @@ SHEET_NAME = "sheet"
 """What the stored file is called when a workbook was uploaded."""
 
 PENDING = ImageResult(ImageStatus.PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """By what a host tells whether an image has changed (RFC 9110, 8.8), and where it was found.
+
+    `place` is a digest of the URL behind the redirects. `digest` is that of the bytes, which is
+    taken only where the host does not answer to the others.
+    """
+
+    etag: str | None
+    last_modified: str | None
+    place: bytes
+    digest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier request has made of a URL for the same owner and options, and from what."""
+
+    result: ImageResult
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +310,7 @@ class Counts:
     """URL slots by what became of them, bytes fetched, and bytes of their compressed images.
 
     Slots may share a file; `bytes_stored` counts it once, with the slot that its name gives.
+    `reused` are among the completed.
     """
 
     completed: int = 0
@@ -292,6 +319,7 @@ class Counts:
     bytes_in: int = 0
     bytes_out: int = 0
     bytes_stored: int = 0
+    reused: int = 0
 
     @property
     def done(self) -> int:
@@ -300,7 +328,7 @@ class Counts:
     @classmethod
     def of(cls, results: Mapping[Place, ImageResult]) -> "Counts":
         """Counts anew, so that counting twice gives the same."""
-        completed = failed = cancelled = bytes_in = bytes_out = bytes_stored = 0
+        completed = failed = cancelled = bytes_in = bytes_out = bytes_stored = reused = 0
         for place, result in results.items():
             completed += result.status is ImageStatus.COMPLETED
             failed += result.status is ImageStatus.FAILED
@@ -308,7 +336,8 @@ class Counts:
             bytes_in += result.bytes_in
             bytes_out += result.bytes_out
             bytes_stored += result.bytes_out * result.is_named_by(place)
-        return cls(completed, failed, cancelled, bytes_in, bytes_out, bytes_stored)
+            reused += result.reused
+        return cls(completed, failed, cancelled, bytes_in, bytes_out, bytes_stored, reused)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,8 @@ class Pipeline:
     def run_segment(self, segment_id: str, step_aside: Callable[[], None] = lambda: None) -> None:
         """Works one segment off; a no-op when another worker has it, or it is done.
 
-        `step_aside` is called when it only waits for slow hosts, so that another may run beside it.
+        `step_aside` is called when little is left of it, so that another may run beside it: what is
+        left may all wait for slow hosts.
         Raises Unavailable while database or storage are away; what was claimed is put back.
         """
         self._check_room(segment_id.partition(":")[0])

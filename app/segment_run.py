@@ -1,13 +1,13 @@
 """One segment under one claim: its images are made in the dispatcher's threads, and recorded here.
 
     fence the rows → claim the URLs → fetch and compress every image
-    → store and record what arrives, in batches → copy what other segments held
+    → store and record what arrives, in batches; what has not changed since an earlier request is
+    copied from there → copy what other segments held
     → read all again → done
 
 Called by `pipeline`. Results reach the segment's own thread through a queue.
 """
 
-import math
 import threading
 import time
 from collections import deque
@@ -27,6 +27,7 @@ from app.making import Fetched, ImageMaker, Job, Made, Place, Unwanted
 from app.models import (
     Batch,
     Counts,
+    Earlier,
     ErrorCode,
     ImageError,
     ImageResult,
@@ -34,8 +35,9 @@ from app.models import (
     Product,
     Segment,
 )
+from app.reuse import Reused
 from app.solo import SoloCoder
-from app.storage import Storage
+from app.storage import Copy, Storage
 
 RECORD_IMAGES = 100
 RECORD_BYTES = 16_777_216
@@ -44,7 +46,10 @@ RENEW_SECONDS = 5
 STOP_SECONDS = 15
 """How long a stop waits for images under way before it puts them back."""
 HELD_POLL_SECONDS = 0.25
-IDLE_SECONDS = 0.5
+FEW_SHARE = 5
+"""With a fifth of its images left, a segment lets another begin beside it."""
+IDLE_SECONDS = 1.0
+"""… or when nothing has come for so long: what is left may all wait for slow hosts."""
 FRUITLESS_CLAIMS = 2
 """After so many claims without a result the segment's images are coded one by one, alone."""
 
@@ -57,7 +62,7 @@ _OPEN = (ImageStatus.PENDING, ImageStatus.PROCESSING)
 log = structlog.get_logger(__name__)
 
 
-Arrival = Made | ImageResult | Unavailable
+Arrival = Made | Reused | ImageResult | Unavailable
 """What becomes of an image's turn in the threads: it, why there is none, or what was away."""
 
 
@@ -97,6 +102,8 @@ class SegmentRun:
         self._make_way = make_way
         self._places: dict[str, list[Place]] = {}
         self._results: dict[Place, ImageResult] = {}
+        self._kind = maker.kind_of(batch)
+        self._earlier: dict[str, Earlier] = {}
         self._arrivals: deque[tuple[str, Arrival]] = deque()
         self._arrived_bytes = 0
         self._has_enough = threading.Event()
@@ -104,6 +111,8 @@ class SegmentRun:
         self._awaited = 0
         self._renewed_at = time.monotonic()
         self._arrived_at = time.monotonic()
+        self._few = 0
+        self._has_made_way = False
         self._is_over = False
         self._cancellation = cancellation
 
@@ -145,6 +154,8 @@ class SegmentRun:
     def _make(self, urls: Sequence[str]) -> None:
         """Makes and records images: all at once, or one by one in a process of their own."""
         if self._segment.fruitless_claims <= FRUITLESS_CLAIMS:
+            self._earlier = self._database.results.find_earlier(self._kind, urls)
+            self._few = len(urls) // FEW_SHARE
             self._start(urls)
             self._record_arrivals()
             return
@@ -164,6 +175,7 @@ class SegmentRun:
                 self._batch.options,
                 self._is_wanted,
                 coder,
+                self._earlier.get(url),
             )
             self._dispatch(job)
 
@@ -183,6 +195,9 @@ class SegmentRun:
         if not (self._stopping.is_set() or self._cancellation.is_seen):
             self._under_way.add(job.url)
             source = self._maker.fetch(job)
+            if isinstance(source, Reused):
+                self._hand_over(job, source)
+                return
             self._coders.submit(partial(self._attempt, job, partial(self._code, source)))
 
     def _code(self, source: Fetched, job: Job) -> None:
@@ -222,6 +237,7 @@ class SegmentRun:
             len(self._arrivals) >= min(RECORD_IMAGES, self._awaited)
             or self._arrived_bytes >= RECORD_BYTES
             or isinstance(arrival, Unavailable)
+            or (not self._has_made_way and len(self._arrivals) >= self._awaited - self._few)
         ):
             self._has_enough.set()
 
@@ -231,10 +247,10 @@ class SegmentRun:
         while self._awaited:
             arrived, trouble = self._collect()
             self._awaited -= len(arrived)
+            self._make_way_if_due(has_arrived=bool(arrived))
             self._record_own(arrived)
             if trouble:
                 raise trouble
-            self._make_way_if_idle(has_arrived=bool(arrived))
             self._cancellation.look_when_due()
             if self._cancellation.is_seen and not (self._under_way or self._arrivals):
                 self._awaited = 0  # nobody begins with the others any more
@@ -243,18 +259,19 @@ class SegmentRun:
                 if time.monotonic() > stop_at or not (self._under_way or self._arrivals):
                     raise Stopped
 
-    def _make_way_if_idle(self, *, has_arrived: bool) -> None:
-        """What is left may all wait for one slow host, and need not keep others waiting."""
+    def _make_way_if_due(self, *, has_arrived: bool) -> None:
+        """Before what arrived is recorded, so that the threads have other images meanwhile."""
         now = time.monotonic()
         if has_arrived:
             self._arrived_at = now
-        elif now - self._arrived_at > IDLE_SECONDS:
-            self._arrived_at = math.inf  # once is enough, unless more arrives
+        is_idle = now - self._arrived_at > IDLE_SECONDS
+        if not self._has_made_way and (is_idle or 0 < self._awaited <= self._few):
+            self._has_made_way = True
             self._make_way()
 
-    def _collect(self) -> tuple[dict[str, Made | ImageResult], Unavailable | None]:
+    def _collect(self) -> tuple[dict[str, Made | Reused | ImageResult], Unavailable | None]:
         """What arrives within RECORD_SECONDS, or is enough; and what was away then."""
-        arrived: dict[str, Made | ImageResult] = {}
+        arrived: dict[str, Made | Reused | ImageResult] = {}
         self._has_enough.wait(RECORD_SECONDS)
         self._has_enough.clear()
         self._arrived_bytes = 0
@@ -265,7 +282,7 @@ class SegmentRun:
             arrived[url] = arrival
         return arrived, None
 
-    def _record_own(self, arrived: Mapping[str, Made | ImageResult]) -> None:
+    def _record_own(self, arrived: dict[str, Made | Reused | ImageResult]) -> None:
         """First the files, then by URL, then by place: a death in between costs a copy at most,
         not a second fetch."""
         self._renew_when_due()  # whoever has slept past its lease stores nothing
@@ -274,13 +291,33 @@ class SegmentRun:
             self._storage.put_all({str(one.result.path): one.content for one in made})
         for one in made:
             one.room.release()
+        self._copy_reused(arrived)
         results = {
-            url: arrival.result if isinstance(arrival, Made) else arrival
+            url: arrival if isinstance(arrival, ImageResult) else arrival.result
             for url, arrival in arrived.items()
         }
+        sources = {
+            url: arrival.source
+            for url, arrival in arrived.items()
+            if not isinstance(arrival, ImageResult) and arrival.source
+        }
         if results:
-            self._database.results.record(self._segment, results)
+            self._database.results.record(self._segment, results, sources, self._kind)
         self._record(results)
+
+    def _copy_reused(self, arrived: dict[str, Made | Reused | ImageResult]) -> None:
+        """Gives this request files of its own; what is gone by now is fetched, and arrives anew."""
+        reused = {url: one for url, one in arrived.items() if isinstance(one, Reused)}
+        if not reused:
+            return
+        there = self._storage.copy_all(
+            Copy(one.copied_from, str(one.result.path), one.result.bytes_out)
+            for one in reused.values()
+        )
+        gone = [url for url, one in reused.items() if one.result.path not in there]
+        for url in gone:
+            del arrived[url], self._earlier[url]
+        self._start(gone)
 
     def _record(self, results: Mapping[str, ImageResult]) -> None:
         if results:

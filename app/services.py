@@ -167,6 +167,7 @@ def _outbound(settings: Settings) -> Outbound:
         max_image_bytes=settings.max_image_bytes,
         ca_bundle=settings.ca_bundle or None,
         proxy_url=settings.proxy_url or None,
+        headers=settings.fetch_headers,
     )
 
 

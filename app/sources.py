@@ -7,15 +7,21 @@ from typing import Protocol
 from app.budget import TakeUpTo
 from app.errors import ImageFailed, NotFound
 from app.hosts import Hosts, host_of
+from app.models import Source
 from app.outbound import Fetched
 
 _SERVED = (".csv", ".jpg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")
 
 
 class Fetcher(Protocol):
-    """Fetches an image; room is taken for one from outside. Raises ImageFailed, NoRoom."""
+    """Fetches an image, unless it is as it was known; room is taken for one from outside.
 
-    def fetch(self, url: str, timeout_seconds: float, take_up_to: TakeUpTo) -> Fetched: ...
+    Raises ImageFailed, NoRoom.
+    """
+
+    def fetch(
+        self, url: str, timeout_seconds: float, take_up_to: TakeUpTo, known: Source | None
+    ) -> Fetched: ...
 
 
 class Samples:
@@ -53,16 +59,19 @@ class Polite:
         self._outbound = outbound
         self._hosts = hosts
 
-    def fetch(self, url: str, timeout_seconds: float, take_up_to: TakeUpTo) -> Fetched:
+    def fetch(
+        self, url: str, timeout_seconds: float, take_up_to: TakeUpTo, known: Source | None
+    ) -> Fetched:
         host = host_of(url)
         self._hosts.check(host)
         began_at = time.monotonic()
         try:
-            fetched = self._outbound.fetch(url, timeout_seconds, take_up_to)
+            fetched = self._outbound.fetch(url, timeout_seconds, take_up_to, known)
         except ImageFailed as error:
             self._hosts.failed(host, began_at, error)
             raise
-        self._hosts.answered(host, began_at, fetched.elapsed_seconds)
+        is_unchanged = fetched.is_unchanged
+        self._hosts.answered(host, began_at, fetched.elapsed_seconds, is_unchanged=is_unchanged)
         return fetched
 
 
@@ -73,7 +82,9 @@ class Sources:
         self._samples = samples
         self._outbound = outbound
 
-    def fetch(self, url: str, timeout_seconds: float, take_up_to: TakeUpTo) -> Fetched:
+    def fetch(
+        self, url: str, timeout_seconds: float, take_up_to: TakeUpTo, known: Source | None
+    ) -> Fetched:
         if self._samples.has(url):
             return self._samples.read(url)
-        return self._outbound.fetch(url, timeout_seconds, take_up_to)
+        return self._outbound.fetch(url, timeout_seconds, take_up_to, known)

@@ -47,6 +47,12 @@ class Scale:
     growth_rows: tuple[int, ...] = (1_000, 100_000)
     large_growth_rows: tuple[int, ...] = (1_000, 1_000_000)
     large_thumbnails: int = 200_000
+    delta_photographs: int = 2_000
+    fast_beside_slow: int = 5_000
+    slow_images: int = 500
+    late_seconds: float = 5.0
+    heavy_images: int = 60
+    heavy_bytes: int = 15_000_000
     with_img2dataset: bool = True
 
 
@@ -65,6 +71,12 @@ QUICK = Scale(
     growth_rows=(10, 200),
     large_growth_rows=(10, 400),
     large_thumbnails=400,
+    delta_photographs=12,
+    fast_beside_slow=60,
+    slow_images=6,
+    late_seconds=0.3,
+    heavy_images=4,
+    heavy_bytes=1_000_000,
     with_img2dataset=False,
 )
 """Shows that everything runs; its figures say nothing."""

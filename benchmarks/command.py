@@ -20,7 +20,7 @@ from typing import Any
 import PIL
 import structlog
 
-from benchmarks import accepting, answering, growth, large, memory, throughput
+from benchmarks import accepting, answering, catalogue, growth, large, memory, throughput
 from benchmarks.bench import CORES, QUICK, Bench, Scale
 from benchmarks.img2dataset import Img2dataset
 from benchmarks.origin import serving
@@ -41,17 +41,25 @@ MEASURES: dict[str, Measure] = {
     "accepting": accepting.accepting,
     "growth": growth.growth,
 }
+CATALOGUE_MEASURES: dict[str, Measure] = {
+    "delta": catalogue.delta,
+    "slow-host": catalogue.slow_host,
+    "thin-host": catalogue.thin_host,
+}
 LARGE_MEASURES: dict[str, Measure] = {
     "large": large.large,
     "large-growth": growth.large_growth,
 }
 
 
+ALL_MEASURES = MEASURES | CATALOGUE_MEASURES | LARGE_MEASURES
+
+
 def main() -> int:
     arguments = _arguments()
-    measures = LARGE_MEASURES if arguments.large else MEASURES
+    kind, measures = _chosen(arguments)
     if arguments.only:
-        measures = {name: (MEASURES | LARGE_MEASURES)[name] for name in arguments.only}
+        measures = {name: ALL_MEASURES[name] for name in arguments.only}
     folder = arguments.folder.resolve()
     scale = QUICK if arguments.quick else Scale()
     if arguments.rounds:
@@ -66,11 +74,19 @@ def main() -> int:
     about = _about(bench, time.monotonic() - began)
     sys.stdout.write(table(rows) + f"\n{', '.join(f'{k} {v}' for k, v in about.items())}\n")
     if arguments.out:
-        name = "benchmarks-large" if arguments.large else "benchmarks"
         if {"photographs", "thumbnails"} & bench.raw.keys():
             write_plot(arguments.out / "benchmarks.svg", bench.raw)
-        write_json(arguments.out / f"{name}.json", rows, about, bench.raw)
+        write_json(arguments.out / f"{kind}.json", rows, about, bench.raw)
     return 0
+
+
+def _chosen(arguments: argparse.Namespace) -> tuple[str, dict[str, Measure]]:
+    """What the JSON is called, and what it is to hold."""
+    if arguments.large:
+        return "benchmarks-large", LARGE_MEASURES
+    if arguments.catalogue:
+        return "benchmarks-catalogue", CATALOGUE_MEASURES
+    return "benchmarks", MEASURES
 
 
 def _rows(name: str, measure: Measure, bench: Bench) -> list[Row]:
@@ -83,8 +99,9 @@ def _rows(name: str, measure: Measure, bench: Bench) -> list[Row]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    names = list(MEASURES | LARGE_MEASURES)
+    names = list(ALL_MEASURES)
     parser.add_argument("--large", action="store_true", help="the measures that take long")
+    parser.add_argument("--catalogue", action="store_true", help="delta runs, slow and thin hosts")
     parser.add_argument(
         "--only", nargs="+", choices=names, metavar="MEASURE", help=", ".join(names)
     )

@@ -61,6 +61,16 @@ def thumbnails(root: Path, count: int) -> Corpus:
     return _made(root / f"thumbnails-{count}", count, _write_thumbnail)
 
 
+def padded(pictures: Corpus, size_bytes: int) -> Corpus:
+    """A photograph that is as heavy as a camera's, though no longer to code: zeros follow it."""
+    folder = pictures.folder.with_name(f"heavy-{size_bytes}")
+    return _made(folder, 1, partial(_write_padded, pictures.paths[0], size_bytes))
+
+
+def _write_padded(picture: Path, size_bytes: int, folder: Path, number: int) -> None:
+    (folder / f"{number}.jpg").write_bytes(picture.read_bytes().ljust(size_bytes, b"\0"))
+
+
 def _made(folder: Path, count: int, write: Callable[[Path, int], None]) -> Corpus:
     """A folder that is there is whole: it gets its name last."""
     if not folder.is_dir():

@@ -15,12 +15,14 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 _BOUND_SECONDS = 10
+_PIECE_BYTES = 8_192
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Origin:
         self._running, self._peaks = Counter(), Counter()
         self.requests = []
         self.connections = 0
+        self._line_free_at = 0.0
         self._acceptor = threading.Thread(target=self._accept, name="origin")
         self._acceptor.start()
 
@@ -115,6 +118,7 @@ class Origin:
         content_type="image/jpeg",
         headers=(),
         etag=None,
+        last_modified=None,
         content_length=None,
         gate=None,
     ):
@@ -122,17 +126,19 @@ class Origin:
 
         With `gate`, a threading.Event, it waits until that is set (closing sets it too).
         `content_length` announces another length than the body has, and the connection ends after
-        the body. With `etag`, a matching If-None-Match is answered 304.
+        the body. With `etag`, a matching If-None-Match is answered 304; else, with
+        `last_modified`, the same If-Modified-Since.
         """
         if gate is not None:
             self._gates.append(gate)
         fields = [("Content-Type", content_type), *dict(headers).items()]
         fields += [("ETag", etag)] if etag else []
+        fields += [("Last-Modified", last_modified)] if last_modified else []
 
         def answer(request, send):
             if gate is not None:
                 gate.wait()
-            if etag and request.headers.get("if-none-match") == etag:
+            if _is_known(request, etag, last_modified):
                 send(head(304, fields))
                 return
             length = len(body) if content_length is None else content_length
@@ -190,6 +196,50 @@ class Origin:
         """A small body that says it is gzip and unpacks to `size` zeros."""
         body = gzip.compress(bytes(size))
         self.serve(path, body, headers=[("Content-Encoding", "gzip")])
+
+    def throttled(self, path, body, bytes_per_second):
+        """All paths so served share one line of that width, a piece of each in turn."""
+        pieces = [body[at : at + _PIECE_BYTES] for at in range(0, len(body), _PIECE_BYTES)]
+
+        def answer(_request, send):
+            send(head(200, [("Content-Type", "image/jpeg"), ("Content-Length", len(body))]))
+            for piece in pieces:
+                with self._changed:
+                    now = time.monotonic()
+                    self._line_free_at = (
+                        max(now, self._line_free_at) + len(piece) / bytes_per_second
+                    )
+                    wait_seconds = self._line_free_at - now
+                if self._closing.wait(wait_seconds):
+                    raise HangUp
+                send(piece)
+
+        self.answer(path, answer)
+
+    def overrun(self, paths, body, *, beyond):
+        """Of more than so many requests at once, the host answers 429 and asks for a second."""
+
+        def answer(_request, send):
+            if self.running() > beyond:
+                send(head(429, [("Retry-After", "1"), ("Content-Length", 0)]))
+            else:
+                self._closing.wait(0.03)
+                send(head(200, [("Content-Type", "image/jpeg"), ("Content-Length", len(body))]))
+                send(body)
+
+        for path in paths:
+            self.answer(path, answer)
+
+    def crowd(self, paths, body, *, beyond, seconds):
+        """Answers after so long, and the more requests there are beyond so many, the later."""
+
+        def answer(_request, send):
+            self._closing.wait(seconds * max(1, self.running() / beyond) ** 2)
+            send(head(200, [("Content-Type", "image/jpeg"), ("Content-Length", len(body))]))
+            send(body)
+
+        for path in paths:
+            self.answer(path, answer)
 
     def raw(self, path, sent=b"", *, reset=False):
         """Exactly these bytes, then the end of the connection; by a reset if wished."""
@@ -325,6 +375,13 @@ def head(status, fields):
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Odd"
     lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in fields)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def _is_known(request, etag, last_modified):
+    """Whether the client has it already; an entity tag goes before a date (RFC 9110, 13.2.2)."""
+    if "if-none-match" in request.headers:
+        return etag is not None and request.headers["if-none-match"] == etag
+    return last_modified is not None and (request.headers.get("if-modified-since") == last_modified)
 
 
 def _not_found(_request, send):

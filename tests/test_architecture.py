@@ -25,7 +25,7 @@ ONLY_IN = {
 }
 
 LAYERS = [
-    {"errors", "every", "keys", "models", "scratch"},
+    {"errors", "every", "fetch_headers", "keys", "models", "scratch"},
     {
         "addresses",
         "archive",
@@ -43,7 +43,7 @@ LAYERS = [
         "receiving",
     },
     {"storage", "engine", "sources"},
-    {"exports", "webhooks", "removal", "solo"},
+    {"exports", "webhooks", "removal", "reuse", "solo"},
     {"making"},
     {"segment_run"},
     {"reopening"},

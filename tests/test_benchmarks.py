@@ -27,7 +27,7 @@ def run_benchmarks(folder, *measures):
 @pytest.mark.parametrize(
     "measures",
     [
-        ("photographs", "small-requests", "growth"),
+        ("photographs", "small-requests", "growth", "delta", "slow-host", "thin-host"),
         ("thumbnails", "memory", "status", "accepting", "large"),
     ],
     ids=lambda measures: measures[0],

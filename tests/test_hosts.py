@@ -74,6 +74,15 @@ def test_a_host_that_becomes_much_slower_gets_fewer_but_not_fewer_than_it_began_
     assert dispatcher.limits[HOST] == 8
 
 
+def test_answers_without_an_image_say_nothing_of_how_fast_images_come(hosts, dispatcher):
+    for _ in range(300):
+        hosts.answered(HOST, time.monotonic(), 0.005, is_unchanged=True)
+    assert dispatcher.limits[HOST] == 32
+
+    answer(hosts, 300, 0.4)
+    assert dispatcher.limits[HOST] == 32
+
+
 @pytest.mark.parametrize("code", ["http_429", "http_503", ErrorCode.TIMEOUT])
 def test_a_host_that_is_overrun_gets_half_once_for_all_that_was_under_way(hosts, dispatcher, code):
     began_at = time.monotonic()

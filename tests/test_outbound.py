@@ -8,6 +8,7 @@ import pytest
 
 from app.addresses import AddressGuard, parse_allowed_addresses
 from app.errors import ImageFailed
+from app.models import Source
 from app.outbound import Outbound, find_ca_bundle
 from tests.origin import HangUp, LoopbackOnly, head
 
@@ -197,3 +198,28 @@ def test_the_origin_answers_other_clients_too(origin):
 
     assert (unchanged.status, headed.status, headed.length) == (304, 200, 0)
     assert origin.count("/a.jpg") == 2
+
+
+def test_what_is_known_is_asked_with_and_only_for_that_image(origin, outbound):
+    dated = "Sat, 31 Jan 2026 10:00:00 GMT"
+    known = Source('"v1"', dated, place=b"")
+    origin.serve("/a.jpg", b"picture", etag='"v1"')
+
+    fetched = outbound.fetch(origin.url("/a.jpg"), known=known)
+    again = outbound.fetch(origin.url("/a.jpg"))
+
+    asked, plain = (request.headers for request in origin.requests)
+    assert (asked["if-none-match"], asked["if-modified-since"]) == ('"v1"', dated)
+    assert not {"if-none-match", "if-modified-since"} & plain.keys()
+    assert (fetched.is_unchanged, fetched.body) == (True, b"")
+    assert (again.is_unchanged, again.body) == (False, b"picture")
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "may_be_kept"),
+    [("max-age=60", True), ("no-cache", True), ("no-store", False), ("private, No-Store", False)],
+)
+def test_a_host_may_forbid_to_remember_its_image(origin, outbound, cache_control, may_be_kept):
+    origin.serve("/a.jpg", b"picture", headers=[("Cache-Control", cache_control)])
+
+    assert outbound.fetch(origin.url("/a.jpg")).may_be_kept is may_be_kept

@@ -37,7 +37,7 @@ class Origin:
         self.pictures = {}
         self._pictures = [picture(shade) for shade in range(7)]
 
-    def fetch(self, url, timeout_seconds, take_up_to):
+    def fetch(self, url, timeout_seconds, take_up_to, known):
         self.fetched[url] += 1
         assert self.gate.wait(30)
         fault = self.faults.get(url)

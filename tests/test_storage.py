@@ -1,5 +1,6 @@
 """What every storage must do. A new one joins by a parameter of the fixture."""
 
+import errno
 import os
 import resource
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import NotFound, StorageUnavailable
+from app.storage import Copy
 from app.storage.local import LocalStorage
 
 
@@ -172,3 +174,73 @@ def test_a_disk_that_refuses_is_nobody_elses_fault(tmp_path):
 
     with pytest.raises(StorageUnavailable), storage.create("processed/id"):
         pass
+
+
+# Copies
+
+
+def test_a_copy_is_a_file_of_its_own(storage):
+    put(storage, "processed/one/a.jpg", b"picture")
+
+    there = storage.copy_all([Copy("processed/one/a.jpg", "processed/two/b.jpg", 7)])
+    storage.delete("processed/one")
+
+    assert there == {"processed/two/b.jpg"}
+    with storage.open("processed/two/b.jpg") as file:
+        assert file.read() == b"picture"
+
+
+@pytest.mark.parametrize(
+    ("source", "size"), [("processed/one/missing.jpg", 7), ("processed/one/a.jpg", 8)]
+)
+def test_what_is_gone_or_has_another_size_is_not_copied(storage, source, size):
+    put(storage, "processed/one/a.jpg", b"picture")
+    copies = [
+        Copy(source, "processed/two/b.jpg", size),
+        Copy("processed/one/a.jpg", "processed/two/c.jpg", 7),
+    ]
+
+    assert storage.copy_all(copies) == {"processed/two/c.jpg"}
+    with pytest.raises(NotFound):
+        storage.open("processed/two/b.jpg")
+
+
+def test_copying_again_overwrites_nothing(storage):
+    put(storage, "processed/one/a.jpg", b"picture")
+    copies = [Copy("processed/one/a.jpg", "processed/two/b.jpg", 7)]
+
+    assert storage.copy_all(copies) == storage.copy_all(copies) == {"processed/two/b.jpg"}
+
+
+def test_many_copies_wait_for_the_disk_only_once(storage, steps):
+    put(storage, "processed/one/a.jpg")
+    put(storage, "processed/two/before.jpg")
+    steps.clear()
+
+    storage.copy_all([Copy("processed/one/a.jpg", f"processed/two/{n}.jpg", 7) for n in "abc"])
+
+    assert steps == ["fsync folder"]
+
+
+@pytest.mark.parametrize("number", [errno.EMLINK, errno.EPERM, errno.EXDEV])
+def test_where_there_are_no_more_links_the_bytes_are_copied(storage, monkeypatch, number):
+    def refuse(_source, _target):
+        raise OSError(number, "no link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    put(storage, "processed/one/a.jpg", b"picture")
+
+    assert storage.copy_all([Copy("processed/one/a.jpg", "processed/two/b.jpg", 7)])
+    with storage.open("processed/two/b.jpg") as file:
+        assert file.read() == b"picture"
+
+
+def test_a_disk_that_refuses_a_link_is_nobody_elses_fault(storage, monkeypatch):
+    def refuse(_source, _target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    put(storage, "processed/one/a.jpg")
+
+    with pytest.raises(StorageUnavailable, match="No space left"):
+        storage.copy_all([Copy("processed/one/a.jpg", "processed/two/b.jpg", 7)])

@@ -133,7 +133,7 @@ def _progress(batch: Batch, counts: Counts, now: datetime) -> Body:
         "failed": counts.failed,
         "cancelled": counts.cancelled,
         "remaining": remaining,
-        "reused": 0,
+        "reused": counts.reused,
         "percent": _percent(counts.done, batch.total),
         "images_per_second": round(rate, 1),
         "eta_seconds": round(remaining / rate, 1) if is_running and rate else None,

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import PIL
 from PIL import ExifTags, Image, ImageChops, ImageFile
 
 from app.compress import animation, codecs
@@ -37,8 +38,10 @@ from app.compress.reading import (
 from app.compress.sniffing import SourceFormat
 from app.models import BatchOptions, OutputFormat
 
-__all__ = ["MEDIA_TYPES", "Compressed", "Header", "Limits", "compress", "inspect"]
+__all__ = ["CODING", "MEDIA_TYPES", "Compressed", "Header", "Limits", "compress", "inspect"]
 
+CODING = f"1, Pillow {PIL.__version__}"
+"""Raise the number with a change that makes other bytes: earlier results are not reused then."""
 MEDIA_TYPES = {
     "jpg": "image/jpeg",
     "png": "image/png",

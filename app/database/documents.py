@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from app.models import (
@@ -10,6 +11,7 @@ from app.models import (
     BatchOptions,
     BatchStatus,
     Counts,
+    Earlier,
     IdempotencyKey,
     Image,
     ImageError,
@@ -20,6 +22,7 @@ from app.models import (
     RetryScope,
     Row,
     Segment,
+    Source,
     Webhook,
     WebhookEvents,
     WebhookState,
@@ -73,7 +76,7 @@ def document_of_result(result: ImageResult) -> Document:
         "kept_original": result.kept_original,
         "error": error
         and {"code": error.code, "message": error.message, "permanent": error.permanent},
-    }
+    } | ({"reused": True} if result.reused else {})
 
 
 def result_of(document: Mapping[str, Any]) -> ImageResult:
@@ -85,6 +88,27 @@ def result_of(document: Mapping[str, Any]) -> ImageResult:
         document["bytes_out"],
         document["kept_original"],
         error and ImageError(error["code"], error["message"], error["permanent"]),
+        document.get("reused", False),
+    )
+
+
+def document_of_source(source: Source, key: bytes) -> Document:
+    """`key` is what a later request looks it up by."""
+    return {
+        "key": key,
+        "at": datetime.now(UTC),
+        "etag": source.etag,
+        "last_modified": source.last_modified,
+        "place": source.place,
+        "digest": source.digest,
+    }
+
+
+def earlier_of(document: Mapping[str, Any]) -> Earlier:
+    source = document["source"]
+    return Earlier(
+        result_of(document["result"]),
+        Source(source["etag"], source["last_modified"], source["place"], source["digest"]),
     )
 
 

@@ -79,7 +79,7 @@ class Products:
             | before_round(round_number)
             | {"images": {"$elemMatch": _retryable(scope)}}
         )
-        gone = ("path", "bytes_in", "bytes_out", "kept_original", "error")
+        gone = ("path", "bytes_in", "bytes_out", "kept_original", "error", "reused")
         self._products.update_many(
             old,
             {

@@ -2,21 +2,34 @@
 
 A segment claims its URLs here before it fetches them. What another live segment holds is left to
 that one and copied once recorded; what a dead one held is taken over.
+
+A result keeps what identifies its source, if its host tells: a later request of the same owner and
+options finds it by that, and asks the host whether it has changed. It goes with its request.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pymongo import UpdateOne
+from pymongo import DESCENDING, UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from app.database.documents import Document, before_round, document_of_result, result_of
+from app.database.documents import (
+    Document,
+    before_round,
+    document_of_result,
+    document_of_source,
+    earlier_of,
+    result_of,
+)
 from app.database.errors import translating
 from app.errors import LostClaim
-from app.models import ImageResult, Segment
+from app.models import Earlier, ImageResult, Segment, Source
 
+_REMEMBERED_REQUESTS = 2
+"""Of one URL, so that deleting the newest forgets nothing, and a thousand cost no more."""
 _DUPLICATE_KEY = 11000
 
 
@@ -93,15 +106,46 @@ class Results:
         )
         return taken.matched_count == 1
 
-    def record(self, segment: Segment, results: Mapping[str, ImageResult]) -> None:
-        """Writes the results of URLs that the segment claimed. Raises LostClaim."""
-        updates = [
-            UpdateOne(
-                {"_id": _id(segment, url), "segment": segment.id, "token": segment.token},
-                {"$set": {"result": document_of_result(result), "round": segment.round}},
-            )
-            for url, result in results.items()
-        ]
+    def find_earlier(self, kind: str, urls: Iterable[str]) -> dict[str, Earlier]:
+        """What the newest earlier request has made of each URL; by `kind`, as it was recorded."""
+        by_key = {_source_key(kind, url): url for url in urls}
+        if not by_key:
+            return {}
+        query = {"source.key": {"$in": list(by_key)}}
+        found = self._results.find(query, {"source": 1, "result": 1})
+        earlier: dict[str, Earlier] = {}
+        times: Counter[bytes] = Counter()
+        surplus = []
+        for document in found.sort("source.at", DESCENDING):
+            key = document["source"]["key"]
+            times[key] += 1
+            earlier.setdefault(by_key[key], earlier_of(document))
+            if times[key] > _REMEMBERED_REQUESTS:
+                surplus.append(document["_id"])
+        if surplus:
+            self._results.update_many({"_id": {"$in": surplus}}, {"$unset": {"source": ""}})
+        return earlier
+
+    def record(
+        self,
+        segment: Segment,
+        results: Mapping[str, ImageResult],
+        sources: Mapping[str, Source] | None = None,
+        kind: str = "",
+    ) -> None:
+        """Writes the results of URLs that the segment claimed. Raises LostClaim.
+
+        `sources` identify those that a later request may ask for; `kind` says in one word what
+        besides the URL a result depends on, such as its owner and options.
+        """
+        sources = sources or {}
+        updates = []
+        for url, result in results.items():
+            fields = {"result": document_of_result(result), "round": segment.round}
+            if url in sources:
+                fields["source"] = document_of_source(sources[url], _source_key(kind, url))
+            mine = {"_id": _id(segment, url), "segment": segment.id, "token": segment.token}
+            updates.append(UpdateOne(mine, {"$set": fields}))
         if updates and self._results.bulk_write(updates, ordered=False).matched_count < len(
             updates
         ):
@@ -110,6 +154,10 @@ class Results:
     def delete(self, request_id: str) -> None:
         """By a range of `_id`, since no other index is kept."""
         self._results.delete_many({"_id": {"$gte": f"{request_id}:", "$lt": f"{request_id};"}})
+
+
+def _source_key(kind: str, url: str) -> bytes:
+    return hashlib.blake2b(f"{kind}\0{url}".encode(), digest_size=16).digest()
 
 
 def _id(segment: Segment, url: str) -> str:

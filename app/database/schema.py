@@ -8,7 +8,7 @@ from pymongo.errors import CollectionInvalid, OperationFailure
 
 from app.errors import SettingsError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raise it with a change that an older version of the service would misread."""
 VIEW_IMAGES = 10_000
 _NAMESPACE_EXISTS = 48
@@ -40,7 +40,8 @@ _INDEXES = {
         IndexModel([("request_id", ASCENDING), ("state", ASCENDING), ("first_row", ASCENDING)]),
         IndexModel([("state", ASCENDING), ("lease_expires_at", ASCENDING)]),
     ],
-    "results": [],  # its _id is `<request_id>:<url_hash>`, which is the unique pair
+    # Its _id is `<request_id>:<url_hash>`, which is the unique pair.
+    "results": [IndexModel("source.key", sparse=True)],
     "rates": [IndexModel("ends_at", expireAfterSeconds=0)],
     "webhook_events": [IndexModel("webhook_id", unique=True)],
 }

@@ -16,7 +16,7 @@ SEGMENTS_AT_ONCE = 96
 """Most of them only wait: for a slow host, or for the images of the others."""
 SEGMENTS_A_REQUEST = 3
 """Enough that the end of one segment does not leave threads idle; few, so that requests share."""
-SEGMENTS_ASIDE = 45
+SEGMENTS_ASIDE = 80
 """Of one request, which wait for slow hosts while others of its segments go on."""
 
 log = structlog.get_logger(__name__)

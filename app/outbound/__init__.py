@@ -4,9 +4,11 @@ Called by `sources`, `webhooks` and the API. Built on libcurl, since only there 
 the limit on decoded bytes and the check of the address really dialled hold on every redirect.
 """
 
+import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,9 @@ import pycurl
 from app.addresses import AddressGuard
 from app.budget import TakeUpTo
 from app.errors import BadRequest, ImageFailed, PressroomError
-from app.models import ErrorCode
-from app.outbound.faults import MAX_REDIRECTS, status_fault
+from app.fetch_headers import FetchHeaders
+from app.models import ErrorCode, Source
+from app.outbound.faults import MAX_REDIRECTS, fault, status_fault
 from app.outbound.line import (
     CONNECT_TIMEOUT_SECONDS,
     Line,
@@ -28,6 +31,8 @@ from app.outbound.line import (
 )
 
 CHECK_TIMEOUT_SECONDS = 5
+_HAS_LOGIN = re.compile(r"([a-z]+:)?[/\\]{2,}[^/?#]*@", re.IGNORECASE)
+_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 _RECEIVE_BUFFER_BYTES = 131_072  # libcurl's own 16 KiB calls Python thrice for a small photograph
 _CA_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine, Arch
@@ -47,13 +52,19 @@ class PostFailed(PressroomError):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An image as the host sent it, content encodings undone; `final_url` is behind redirects."""
+    """An image as the host sent it, content encodings undone; `final_url` is behind redirects.
+
+    `is_unchanged`: the host has said so (304), and sent none. `may_be_kept`: it has not forbidden
+    to remember what it sent (`Cache-Control: no-store`).
+    """
 
     body: bytes
     final_url: str
     etag: str | None
     last_modified: str | None
     elapsed_seconds: float = 0.0
+    is_unchanged: bool = False
+    may_be_kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,7 @@ class Outbound:
         max_image_bytes: int,
         ca_bundle: str | None = None,
         proxy_url: str | None = None,
+        headers: FetchHeaders | None = None,
         open_socket: OpenSocket = new_socket,
     ):
         self._guard = None if proxy_url else guard
@@ -94,11 +106,16 @@ class Outbound:
         self._max_image_bytes = max_image_bytes
         self._ca_bundle = ca_bundle or find_ca_bundle()
         self._proxy_url = proxy_url or ""
+        self._headers = headers or FetchHeaders()
         self._open_socket = open_socket
         self._local = threading.local()
 
     def fetch(
-        self, url: str, timeout_seconds: float | None = None, take_up_to: TakeUpTo | None = None
+        self,
+        url: str,
+        timeout_seconds: float | None = None,
+        take_up_to: TakeUpTo | None = None,
+        known: Source | None = None,
     ) -> Fetched:
         """Get an image within `timeout_seconds` (FETCH_TIMEOUT_SECONDS), dial to last byte.
 
@@ -107,16 +124,22 @@ class Outbound:
         host's time.
 
         Identity is asked for; a gzip, deflate or Brotli body that comes anyway is decoded, within
-        the same limit. Raises ImageFailed, NoRoom.
+        the same limit. With what is `known` of the image it is asked for only if it has changed
+        since. Raises ImageFailed, NoRoom.
         """
         line = self._line("fetch", self._fetching_line)
         if timeout_seconds is None:
             timeout_seconds = self._fetch_timeout_seconds
-        status = line.call(url, timeout_seconds, take_up_to)
+        status, elapsed_seconds = self._follow(
+            line, url, timeout_seconds, take_up_to, _conditions(known)
+        )
         body = line.reply.take_body()
-        if not 200 <= status < 300:
+        is_unchanged = status == 304 and known is not None
+        if is_unchanged:
+            body = b""
+        elif not 200 <= status < 300:
             raise status_fault(status, line.reply.retry_after_seconds())
-        if not body:  # under 200 perhaps for once, as when the headers were cut off
+        elif not body:  # under 200 perhaps for once, as when the headers were cut off
             raise ImageFailed(
                 ErrorCode.NOT_AN_IMAGE, "the answer is empty", permanent=status != 200
             )
@@ -125,8 +148,40 @@ class Outbound:
             final_url=line.curl.getinfo(pycurl.EFFECTIVE_URL),
             etag=line.reply.header(b"etag"),
             last_modified=line.reply.header(b"last-modified"),
-            elapsed_seconds=line.curl.getinfo(pycurl.TOTAL_TIME),
+            elapsed_seconds=elapsed_seconds,
+            is_unchanged=is_unchanged,
+            may_be_kept=b"no-store" not in line.reply.raw_header(b"cache-control").lower(),
         )
+
+    def _follow(
+        self,
+        line: Line,
+        url: str,
+        timeout_seconds: float,
+        take_up_to: TakeUpTo | None,
+        conditions: list[str],
+    ) -> tuple[int, float]:
+        """The status behind all redirects, which have that long together, and their seconds.
+
+        Each hop is a call of its own, with the headers of its own host: libcurl would take all but
+        two of them along to wherever a host leads. None go on where https leads to http.
+        """
+        give_up_at = time.monotonic() + timeout_seconds
+        was_secure, elapsed_seconds = False, 0.0
+        for _ in range(MAX_REDIRECTS + 1):
+            is_secure = url[:6].lower() == "https:"
+            own = self._headers.of(url) if is_secure or not was_secure else ()
+            was_secure = was_secure or is_secure
+            line.send_fields([*own, *conditions])
+            status = line.call(url, give_up_at - time.monotonic(), take_up_to)
+            elapsed_seconds += line.curl.getinfo(pycurl.TOTAL_TIME)
+            next_url = line.curl.getinfo(pycurl.REDIRECT_URL) if status in _REDIRECTS else None
+            if not next_url:
+                return status, elapsed_seconds
+            if _HAS_LOGIN.match(line.reply.header(b"location") or ""):  # which libcurl leaves out
+                raise fault(pycurl.E_LOGIN_DENIED)
+            url = next_url
+        raise fault(pycurl.E_TOO_MANY_REDIRECTS)
 
     def post(
         self,
@@ -187,8 +242,6 @@ class Outbound:
         line = self._new_line(
             Reply(self._guard, self._open_socket, max_body_bytes=self._max_image_bytes)
         )
-        line.curl.setopt(pycurl.FOLLOWLOCATION, 1)
-        line.curl.setopt(pycurl.MAXREDIRS, MAX_REDIRECTS)
         line.curl.setopt(pycurl.MAXFILESIZE_LARGE, self._max_image_bytes)
         line.curl.setopt(pycurl.ACCEPT_ENCODING, "identity")
         return line
@@ -221,6 +274,14 @@ class Outbound:
         if self._ca_bundle:
             curl.setopt(pycurl.CAINFO, self._ca_bundle)
         return Line(curl, reply)
+
+
+def _conditions(known: Source | None) -> list[str]:
+    """RFC 9110, 13.1; a host that knows entity tags goes by the first alone."""
+    if known is None:
+        return []
+    fields = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
+    return [f"{name}: {value}" for name, value in fields.items() if value]
 
 
 def _open_nothing(_address: SocketAddress) -> socket.socket:

@@ -148,6 +148,10 @@ class Reply:
         value = self._headers.get(name)
         return None if value is None else value.strip().decode("latin-1")
 
+    def raw_header(self, name: bytes) -> bytes:
+        """Empty where there is none."""
+        return self._headers.get(name, b"")
+
     def retry_after_seconds(self) -> float | None:
         """Seconds or a date (RFC 9110, 10.2.3), not beyond a day."""
         value = self.header(b"retry-after") or ""
@@ -169,6 +173,14 @@ class Line:
     def __init__(self, curl: pycurl.Curl, reply: Reply):
         self.curl = curl
         self.reply = reply
+        self._fields: list[str] = []
+
+    def send_fields(self, fields: list[str]) -> None:
+        """Headers `Name: value` of the calls from now on."""
+        if fields != self._fields:
+            self.curl.unsetopt(pycurl.HTTPHEADER)  # as setting none leaves the last ones there
+            self.curl.setopt(pycurl.HTTPHEADER, fields)
+            self._fields = fields
 
     def call(self, url: str, timeout_seconds: float, take_up_to: TakeUpTo | None = None) -> int:
         """Perform one request and return the status. Raises ImageFailed when none came, NoRoom."""

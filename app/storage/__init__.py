@@ -4,9 +4,19 @@ A key is a path such as `processed/<request_id>/<name>`; its first part names th
 `processed` or `outputs`). Files are written once and never changed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A file is to be had under another key too; `size_bytes` is what it must have."""
+
+    source: str
+    key: str
+    size_bytes: int
 
 
 class Storage(Protocol):
@@ -27,6 +37,13 @@ class Storage(Protocol):
 
     def put_all(self, files: Mapping[str, bytes]) -> None:
         """As `put`, for many small files by key: together they wait for the disk only once."""
+
+    def copy_all(self, copies: Iterable[Copy]) -> set[str]:
+        """Gives files further keys, as durably as `put_all`; each is a file of its own then.
+
+        The keys that are there now: those of sources that are gone, or have another size, are not.
+        A key that is there already stays as it is. Raises StorageUnavailable.
+        """
 
     def open(self, key: str) -> BinaryIO:
         """The file, to read from its start. Raises NotFound, StorageUnavailable."""

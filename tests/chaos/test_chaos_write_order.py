@@ -115,6 +115,29 @@ def test_202_is_said_after_the_file_its_name_and_the_journal_are_on_the_disk(
     )
 
 
+def test_a_reused_image_is_named_in_the_database_once_its_name_is_on_the_disk(
+    journal, settings, idle, origin, wait_for
+):
+    origin.serve("/a.jpg", photograph(1), etag='"v1"')
+    client = create_app(settings, idle).test_client()
+
+    for reused in (0, 1):
+        journal.events.clear()
+        file = (io.BytesIO(f"Images\n{origin.url('/a.jpg')}\n".encode()), "a.csv")
+        url = client.post("/upload", data={"file": file}).json["status_url"]
+        wait_for(lambda: ("journaled", "processing_requests") in after_the_output(journal.events))
+        assert client.get(url).json["progress"]["reused"] == reused
+
+    assert ("fsync", "processed file") not in journal.events
+    assert_in_order(
+        journal.events,
+        ("fsync", "processed folder"),
+        ("acknowledged", "results"),
+        ("acknowledged", "products"),
+        ("journaled", "segments"),
+    )
+
+
 def after_the_output(events):
     written = ("fsync", "outputs folder")
     return events[events.index(written) :] if written in events else []
