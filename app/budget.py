@@ -6,6 +6,8 @@ Whoever holds an image holds a room of the budget with it, from thread to thread
 import threading
 from collections.abc import Callable
 
+LOOK_SECONDS = 1.0
+
 TakeUpTo = Callable[[int], bool]
 """Enlarges a room to so many bytes in all, without waiting; False when there is no room for it."""
 
@@ -22,16 +24,18 @@ class Budget:
         """An empty one."""
         return Room(self)
 
-    def resize(self, old: int, new: int, *, waiting: bool) -> bool:
-        """Exchanges what a room holds; False when it does not fit and `waiting` is not wanted."""
+    def resize(self, old: int, new: int, is_worth_waiting: Callable[[], bool]) -> bool:
+        """Exchanges what a room holds; False when it does not fit, or not while worth waiting."""
 
         def fits() -> bool:
             others = self._held - old
             return new <= old or not others or others + new <= self._most
 
         with self._changed:
-            if not (self._changed.wait_for(fits) if waiting else fits()):
-                return False
+            while not fits():
+                if not is_worth_waiting():
+                    return False
+                self._changed.wait(LOOK_SECONDS)
             self._held += new - old
             if new < old:
                 self._changed.notify_all()
@@ -39,25 +43,28 @@ class Budget:
 
 
 class Room:
-    """A part of a budget, given back when it is released, or forgotten with what it was for."""
+    """A part of a budget, until it is released. To be forgotten releases it too, as a last net:
+    tracebacks and queues may remember longer than anybody thinks."""
 
     def __init__(self, budget: Budget):
         self._budget = budget
         self.size = 0
 
-    def take(self, size: int) -> None:
-        """Waits until so much may be held; only for an empty room.
+    def take(self, size: int, is_worth_waiting: Callable[[], bool] = lambda: True) -> bool:
+        """Waits until so much may be held, or it is not worth it any more; only for an empty room.
 
         Two that each hold a part and wait for the rest would wait for ever.
         """
         assert not self.size
-        self._budget.resize(0, size, waiting=True)
+        if not self._budget.resize(0, size, is_worth_waiting):
+            return False
         self.size = size
+        return True
 
     def take_up_to(self, size: int) -> bool:
         """Holds at least so much, at once or not at all."""
         if size > self.size:
-            if not self._budget.resize(self.size, size, waiting=False):
+            if not self._budget.resize(self.size, size, lambda: False):
                 return False
             self.size = size
         return True
@@ -65,7 +72,7 @@ class Room:
     def shrink(self, size: int) -> None:
         """Gives back what is held beyond `size`."""
         if size < self.size:
-            self._budget.resize(self.size, size, waiting=True)
+            self._budget.resize(self.size, size, lambda: False)
             self.size = size
 
     def release(self) -> None:

@@ -33,14 +33,17 @@ class Cancellations:
     def __init__(self, look: Callable[[str], bool]):
         self._look = look
         self._lock = threading.Lock()
-        self._watched: dict[str, Cancellation] = {}
+        self._watched: dict[tuple[str, int], Cancellation] = {}
 
     @contextmanager
-    def watching(self, request_id: str, *, is_seen: bool) -> Iterator[Cancellation]:
-        """The same for every segment of a request; forgotten with the last, as it may run again."""
+    def watching(
+        self, request_id: str, round_number: int, *, is_seen: bool
+    ) -> Iterator[Cancellation]:
+        """The same for every segment of a round, which a retry begins; forgotten with the last."""
+        key = (request_id, round_number)
         with self._lock:
             cancellation = self._watched.setdefault(
-                request_id, Cancellation(lambda: self._look(request_id))
+                key, Cancellation(lambda: self._look(request_id))
             )
             cancellation.runs += 1
             cancellation.is_seen |= is_seen
@@ -50,4 +53,4 @@ class Cancellations:
             with self._lock:
                 cancellation.runs -= 1
                 if not cancellation.runs:
-                    del self._watched[request_id]
+                    del self._watched[key]

@@ -6,6 +6,7 @@ Called by `segment_run`, from the threads that fetch.
 import queue
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 AHEAD = 2
 """Images that wait for each thread, so that none is idle; more would only be held in memory."""
@@ -21,9 +22,13 @@ class Coders:
             self._permits.put(None)
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Waits for a place in the queue, and runs `work`, which must not raise, in turn."""
+        """Waits for a place in the queue, and runs `work`, which must not raise, in turn.
+
+        After the stop it is not run any more.
+        """
         self._permits.get()
-        self._pool.submit(self._run, work)
+        with suppress(RuntimeError):
+            self._pool.submit(self._run, work)
 
     def stop(self) -> None:
         """What was submitted is still done."""

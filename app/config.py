@@ -57,7 +57,7 @@ class Settings(BaseSettings):
 
     worker_processes: Annotated[int, Field(ge=0, le=64)] = 0
     download_workers: Annotated[int, Field(ge=1, le=1024)] = 64
-    compress_workers: Annotated[int, Field(ge=1, le=256)] = os.cpu_count() or 1
+    compress_workers: Annotated[int, Field(ge=1, le=256)] = len(os.sched_getaffinity(0))
     per_host_connections: Annotated[int, Field(ge=1, le=1024)] = 32
     image_quality: Annotated[int, Field(ge=1, le=95)] = 50
     output_format: OutputFormat = OutputFormat.AUTO

@@ -25,6 +25,7 @@ AS_FAST = 1.5
 SLACK_SECONDS = 0.02
 """… and this, which is our own machine's noise and not the host."""
 TOO_SLOW = 2.5
+SMALL_BYTES = 100_000
 FASTEST_FADES = 1.002
 """Each window; so that a host which became slower for good is not held to what it once was."""
 FAILURES_IN_A_ROW = 20
@@ -57,7 +58,7 @@ class _Host:
     unchanged: _Pace = field(default_factory=_Pace)
     failures: int = 0
     alone_until: float = 0
-    last_fault: ImageFailed | None = None
+    last_fault: tuple[str, str] | None = None  # not the exception, which holds all that failed
 
 
 class Hosts:
@@ -75,24 +76,34 @@ class Hosts:
             host = self._hosts.get(name)
             seconds = host.alone_until - time.monotonic() if host else 0
             if host and host.last_fault and seconds > 0:
+                code, message = host.last_fault
                 raise ImageFailed(
-                    host.last_fault.code,
-                    f"{host.last_fault}; the host is left alone for {math.ceil(seconds)} s",
+                    code,
+                    f"{message}; the host is left alone for {math.ceil(seconds)} s",
                     permanent=False,
                     retry_after_seconds=seconds,
                 )
 
     def answered(
-        self, name: str, began_at: float, seconds: float, *, is_unchanged: bool = False
+        self,
+        name: str,
+        began_at: float,
+        seconds: float,
+        size_bytes: int = 0,
+        *,
+        is_unchanged: bool = False,
     ) -> None:
-        """The host answered a fetch; `began_at` by the monotonic clock."""
+        """The host answered a fetch; `began_at` by the monotonic clock.
+
+        A large image takes its time from a fast host too: what counts is the time for a small one.
+        """
         with self._lock:
             host = self._host(name)
             host.failures = 0
             if began_at >= host.changed_at:
                 pace = host.unchanged if is_unchanged else host.whole
                 pace.answers += 1
-                pace.answer_seconds += seconds
+                pace.answer_seconds += seconds / (1 + size_bytes / SMALL_BYTES)
                 if pace.answers >= max(4, host.limit):
                     self._judge_window(name, host, pace)
 
@@ -104,7 +115,7 @@ class Hosts:
                 host.failures = 0
                 return
             host.failures += 1
-            host.last_fault = fault
+            host.last_fault = (fault.code, str(fault))
             if fault.code in _SLOW_DOWN and began_at >= host.changed_at:
                 host.grows_by_one = True
                 self._set_limit(name, host, host.limit // 2)

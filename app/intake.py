@@ -45,7 +45,8 @@ INSERT_CHARACTERS = 1_000_000
 """Rows may be wide: a thousand of 100 KB each held 196 MB in memory (measured)."""
 RENEW_SECONDS = 5
 COPY_BYTES = 1_048_576
-KEY_SECONDS = 30
+KEY_SECONDS = 5
+"""So long a thread is held for an upload whose first sending is still being received."""
 KEY_POLL_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)

@@ -99,7 +99,7 @@ class Fetched:
 
     body: bytes
     room: Room
-    source: Source | None
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +136,21 @@ class ImageMaker:
         left_seconds = max(job.seconds_left(), SHORTEST_TRY_SECONDS)
         timeout_seconds = min(self.fetch_timeout_seconds, left_seconds)
         room = self.memory.room()
+        try:
+            return self._fetch_into(room, job, timeout_seconds)
+        except BaseException:
+            room.release()
+            raise
+
+    def _fetch_into(self, room: Room, job: Job, timeout_seconds: float) -> Fetched | Reused:
         known = asked = job.earlier.source if job.earlier else None
         while True:
             try:
                 fetched = self.sources.fetch(job.url, timeout_seconds, room.take_up_to, asked)
             except NoRoom as error:
                 room.release()
-                room.take(error.size)  # outside the time that the host has
+                if not room.take(error.size, job.is_wanted):  # outside the time that the host has
+                    raise Unwanted from error
                 continue
             source = identify(fetched, known)
             remembered = source if may_be_remembered(fetched, source) else None
@@ -156,12 +164,20 @@ class ImageMaker:
 
     def code(self, job: Job, source: Fetched) -> Made:
         """Raises ImageFailed, StorageUnavailable, Unwanted."""
+        try:
+            return self._code(job, source)
+        except BaseException:
+            source.room.release()
+            raise
+
+    def _code(self, job: Job, source: Fetched) -> Made:
         if not job.is_wanted():
             raise Unwanted
         with _memory_file() as file:
             made = self._compress(job, source.body, file)
             content = os.pread(file.fileno(), file.tell(), 0)
         source.room.shrink(len(content))
+        source.room.take_up_to(len(content))  # as far as there is any
         digest = hashlib.sha256(content).hexdigest()[:12]
         path = f"processed/{job.request_id}/{file_name(job, digest, made.extension)}"
         result = ImageResult(

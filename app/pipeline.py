@@ -130,7 +130,7 @@ class Pipeline:
             self._submit_next(batch.request_id)
 
         with self._cancellations.watching(
-            batch.request_id, is_seen=batch.is_cancelling
+            batch.request_id, batch.round, is_seen=batch.is_cancelling
         ) as cancellation:
             SegmentRun(
                 batch,

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -134,6 +135,15 @@ class SegmentRun:
             self._database.segments.finish(self._segment, self._counts())
         finally:
             self._is_over = True
+            self._forget_arrivals()
+
+    def _forget_arrivals(self) -> None:
+        """Nobody records them any more, and the memory that they take is wanted by others."""
+        while self._arrivals:
+            with suppress(IndexError):  # another thread was faster
+                _, arrival = self._arrivals.popleft()
+                if isinstance(arrival, Made):
+                    arrival.room.release()
 
     def _look_up_places(self, products: Iterable[Product]) -> bool:
         """Where each distinct URL that is still to be made belongs; False when none is.
@@ -233,6 +243,8 @@ class SegmentRun:
         self._arrivals.append((job.url, arrival))
         self._arrived_bytes += len(arrival.content) if isinstance(arrival, Made) else 0
         self._under_way.discard(job.url)
+        if self._is_over:
+            self._forget_arrivals()
         if (
             len(self._arrivals) >= min(RECORD_IMAGES, self._awaited)
             or self._arrived_bytes >= RECORD_BYTES
@@ -272,14 +284,18 @@ class SegmentRun:
     def _collect(self) -> tuple[dict[str, Made | Reused | ImageResult], Unavailable | None]:
         """What arrives within RECORD_SECONDS, or is enough; and what was away then."""
         arrived: dict[str, Made | Reused | ImageResult] = {}
+        size_bytes = 0
         self._has_enough.wait(RECORD_SECONDS)
         self._has_enough.clear()
-        self._arrived_bytes = 0
-        while self._arrivals:
+        while self._arrivals and len(arrived) < RECORD_IMAGES and size_bytes < RECORD_BYTES:
             url, arrival = self._arrivals.popleft()
             if isinstance(arrival, Unavailable):
                 return arrived, arrival
             arrived[url] = arrival
+            size_bytes += len(arrival.content) if isinstance(arrival, Made) else 0
+        self._arrived_bytes -= size_bytes
+        if self._arrivals:  # too many for one go
+            self._has_enough.set()
         return arrived, None
 
     def _record_own(self, arrived: dict[str, Made | Reused | ImageResult]) -> None:
@@ -287,10 +303,12 @@ class SegmentRun:
         not a second fetch."""
         self._renew_when_due()  # whoever has slept past its lease stores nothing
         made = [arrival for arrival in arrived.values() if isinstance(arrival, Made)]
-        if made:
-            self._storage.put_all({str(one.result.path): one.content for one in made})
-        for one in made:
-            one.room.release()
+        try:
+            if made:
+                self._storage.put_all({str(one.result.path): one.content for one in made})
+        finally:
+            for one in made:
+                one.room.release()
         self._copy_reused(arrived)
         results = {
             url: arrival if isinstance(arrival, ImageResult) else arrival.result
@@ -301,6 +319,8 @@ class SegmentRun:
             for url, arrival in arrived.items()
             if not isinstance(arrival, ImageResult) and arrival.source
         }
+        arrived.clear()  # what they hold is on the disk, and the database may take its time
+        made.clear()
         if results:
             self._database.results.record(self._segment, results, sources, self._kind)
         self._record(results)
@@ -350,6 +370,7 @@ class SegmentRun:
             if self._stopping.wait(HELD_POLL_SECONDS):
                 raise Stopped
             self._renew_when_due()
+            self._make_way_if_due(has_arrived=False)
             claims = self._database.results.claim(self._segment, held)
             self._record(claims.done)
             live = self._database.segments.find_held(claims.held.values())

@@ -68,8 +68,11 @@ class Services:
             self.private_server.stop()
 
 
-def build(settings: Settings) -> Services:
-    """Raises SettingsError, and DatabaseUnavailable when there is no database to begin with."""
+def build(settings: Settings, *, processes: int = 1) -> Services:
+    """With the memory shared out among so many processes.
+
+    Raises SettingsError, and DatabaseUnavailable when there is no database to begin with.
+    """
     uri = settings.mongodb_uri.get_secret_value()
     private_server = None if uri else PrivateServer(settings.data_dir)
     if private_server:
@@ -100,7 +103,7 @@ def build(settings: Settings) -> Services:
         exports=exports,
         dispatcher=dispatcher,
         coders=coders,
-        maker=_maker(settings, Sources(samples, Polite(outbound, hosts))),
+        maker=_maker(settings, Sources(samples, Polite(outbound, hosts)), processes),
         submit=lambda segment_id: engine.submit(segment_id),
         deliver_webhooks=deliverer.deliver_due,
     )
@@ -171,11 +174,11 @@ def _outbound(settings: Settings) -> Outbound:
     )
 
 
-def _maker(settings: Settings, sources: Sources) -> ImageMaker:
+def _maker(settings: Settings, sources: Sources, processes: int) -> ImageMaker:
     return ImageMaker(
         sources=sources,
-        memory=Budget(IN_FLIGHT_BYTES),
-        pixels=Budget(PIXELS_IN_FLIGHT),
+        memory=Budget(IN_FLIGHT_BYTES // processes),
+        pixels=Budget(PIXELS_IN_FLIGHT // processes),
         limits=Limits(settings.max_image_pixels, settings.max_image_frames),
         jpeg_optimize=settings.jpeg_optimize,
         fetch_timeout_seconds=settings.fetch_timeout_seconds,

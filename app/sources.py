@@ -70,8 +70,13 @@ class Polite:
         except ImageFailed as error:
             self._hosts.failed(host, began_at, error)
             raise
-        is_unchanged = fetched.is_unchanged
-        self._hosts.answered(host, began_at, fetched.elapsed_seconds, is_unchanged=is_unchanged)
+        self._hosts.answered(
+            host,
+            began_at,
+            fetched.elapsed_seconds,
+            len(fetched.body),
+            is_unchanged=fetched.is_unchanged,
+        )
         return fetched
 
 

@@ -16,10 +16,11 @@ from app.services import build
 def main() -> None:
     """Runs segments until the service that started it closes the pipe, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the service, which tells us
-    settings = share_of(read_settings())
+    whole = read_settings()
+    settings = share_of(whole)
     configure_logs(settings)
     try:
-        services = build(settings)
+        services = build(settings, processes=max(1, whole.worker_processes))
     except Unavailable as error:
         sys.exit(f"a worker waits: {error}")
     for line in sys.stdin:

@@ -158,12 +158,23 @@ def test_a_program_that_gives_no_name_is_let_in(client):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"api_keys": SecretStr("ann:ann-1")}, {"host": "0.0.0.0", "allow_open": True}]
+    "changes",
+    [
+        {"api_keys": SecretStr("ann:ann-1")},
+        {"host": "0.0.0.0", "allow_open": True, "base_url": "http://images.example.com"},
+    ],
 )
 def test_who_is_open_to_others_or_asks_for_keys_has_any_name(client_with, changes):
     headers = {"Host": "images.example.com", "Authorization": "Bearer ann-1"}
 
     assert client_with(**changes).get("/webhook", headers=headers).status_code == 200
+
+
+def test_what_is_published_to_its_own_machine_only_answers_to_no_foreign_name(client_with):
+    """As in a container whose port is bound to 127.0.0.1."""
+    client = client_with(host="0.0.0.0", allow_open=True, base_url="http://127.0.0.1:8000")
+
+    assert client.get("/webhook", headers={"Host": "evil.example"}).status_code == 403
 
 
 # What every reply says

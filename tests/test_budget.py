@@ -140,3 +140,24 @@ def test_a_growing_body_that_finds_no_room_ends_at_once(outbound, origin):
         outbound.fetch(origin.url("/endless.jpg"), 5, Rooms(most=1_048_576).take_up_to)
 
     assert refusal.value.size > 1_048_576
+
+
+def test_an_idle_connection_holds_no_room(outbound, origin):
+    origin.serve("/a.jpg", b"x" * 300)
+    budget = Budget(300)
+    room = budget.room()
+
+    outbound.fetch(origin.url("/a.jpg"), 5, room.take_up_to)
+    del room
+
+    assert budget.room().take_up_to(300)
+
+
+def test_who_waits_for_room_gives_up_when_it_is_not_wanted_any_more(monkeypatch):
+    monkeypatch.setattr("app.budget.LOOK_SECONDS", 0.01)
+    budget = Budget(100)
+    kept, room = budget.room(), budget.room()
+    kept.take(100)
+
+    assert not room.take(1, is_worth_waiting=lambda: False)
+    assert room.size == 0

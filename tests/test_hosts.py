@@ -159,3 +159,10 @@ def test_an_answer_between_failures_proves_that_the_host_is_there(hosts):
 )
 def test_a_host_is_the_same_however_it_is_written(url, host):
     assert host_of(url) == host
+
+
+def test_large_images_do_not_make_a_fast_host_look_slow(hosts, dispatcher):
+    for size_bytes in (50_000, 5_000_000) * 60:
+        hosts.answered(HOST, time.monotonic(), 0.01 + size_bytes / 50_000_000, size_bytes)
+
+    assert dispatcher.limits[HOST] == 32

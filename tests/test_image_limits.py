@@ -26,8 +26,8 @@ class RecordingBudget(Budget):
         super().__init__(most)
         self.peak = 0
 
-    def resize(self, old, new, *, waiting):
-        was_resized = super().resize(old, new, waiting=waiting)
+    def resize(self, old, new, is_worth_waiting):
+        was_resized = super().resize(old, new, is_worth_waiting)
         with self._changed:
             self.peak = max(self.peak, self._held)
         return was_resized

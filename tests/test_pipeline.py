@@ -14,7 +14,7 @@ from PIL import Image
 
 from app import making, segment_run, solo
 from app import services as services_module
-from app.errors import ImageFailed, StorageUnavailable, Unavailable
+from app.errors import DatabaseUnavailable, ImageFailed, StorageUnavailable, Unavailable
 from app.intake import Upload
 from app.models import BatchOptions, BatchStatus, Counts, ImageStatus
 from app.outbound import Fetched
@@ -380,3 +380,33 @@ def test_a_segment_that_fails_by_our_own_fault_ends_its_request_in_the_end(
 
     assert batch.status is BatchStatus.FAILED
     assert "log says why" in batch.error
+
+
+def test_what_fails_and_what_is_lost_gives_its_memory_back(begin, origin, wait_for, monkeypatch):
+    """Images that are none, a host's last fault, and a run that dies with images in its queue."""
+    services = begin()
+    memory = services.pipeline.maker.memory
+    fetch = origin.fetch
+
+    def fetch_with_room(url, timeout_seconds, take_up_to, known):
+        assert take_up_to(1_000_000)
+        return fetch(url, timeout_seconds, take_up_to, known)
+
+    origin.fetch = fetch_with_room
+    bad, record = urls(40), services.database.results.record
+    for url in bad:
+        origin.pictures[url] = b"no picture"
+    broken = threading.Event()
+
+    def break_once(*args):
+        if broken.is_set():
+            return record(*args)
+        broken.set()
+        raise DatabaseUnavailable("away for a moment")
+
+    monkeypatch.setattr(services.database.results, "record", break_once)
+    request_id = upload(services, [[url] for url in bad + urls(200, start=1_000)])
+    wait_for(lambda: ended(services, request_id))
+
+    wait_for(lambda: memory._held == 0)
+    assert services.database.segments.sum_counts(request_id).completed == 200

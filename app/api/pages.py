@@ -27,7 +27,8 @@ _PREFLIGHT_SECONDS = "600"
 
 def register_pages(app: Flask, settings: Settings) -> None:
     """Before what asks for a key: a foreign page is refused whoever its visitor is."""
-    if settings.is_on_loopback and not settings.keys:
+    base_url_host = urlsplit(settings.base_url).hostname
+    if not settings.keys and (settings.is_on_loopback or base_url_host in _THIS_MACHINE):
         app.before_request(_HostGuard(settings).refuse_foreign)
     guard = _OriginGuard(settings)
     app.before_request(guard.refuse_foreign)

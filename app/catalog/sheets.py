@@ -22,7 +22,7 @@ REFUSED, DISK = 10, 11
 MEMORY_BYTES = 1 << 30
 """Of one reader."""
 AT_ONCE = 2
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 5
 READING_SECONDS = 300
 
 _COMMAND = (sys.executable, "-m", "app.catalog.sheet_reader")

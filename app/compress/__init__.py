@@ -125,7 +125,7 @@ def compress(
     limits: Limits,
     *,
     jpeg_optimize: bool = True,
-    reserve_pixels: Callable[[int], None] | None = None,
+    reserve_pixels: Callable[[int], object] | None = None,
 ) -> Compressed:
     """Writes the compressed picture into `target`, an empty file opened "w+b" with a descriptor.
 

@@ -72,6 +72,10 @@ class Reply:
         self.is_too_large = False
         self._start_hop(0)
 
+    def forget_room(self) -> None:
+        """An idle thread would hold it, and the memory that it stands for, until its next call."""
+        self._take_up_to = None
+
     def _start_hop(self, status: int) -> None:
         """After a redirect, what was dialled before says nothing of the host it leads to."""
         self.status = status
@@ -198,6 +202,8 @@ class Line:
                 curl_code, text = error.args
                 raise self._failure(curl_code, text, timeout_seconds) from error
             self.reply.take_body()
+        finally:
+            self.reply.forget_room()
         return self.reply.status
 
     def _failure(self, curl_code: int, text: str, timeout_seconds: float) -> ImageFailed:

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from app.making import IN_FLIGHT_BYTES, PIXELS_IN_FLIGHT, Fetched, ImageMaker, J
 from app.models import BatchOptions
 from app.sources import Fetcher
 from benchmarks.hostile.figures import Figure, Peak
+from run import HEAP
 from tests.service_process import PROJECT
 
 EIGHT = 8
@@ -26,8 +27,8 @@ SIDE = 7_000
 class RecordingBudget(Budget):
     peak = 0
 
-    def resize(self, old: int, new: int, *, waiting: bool) -> bool:
-        was_resized = super().resize(old, new, waiting=waiting)
+    def resize(self, old: int, new: int, is_worth_waiting: Callable[[], bool]) -> bool:
+        was_resized = super().resize(old, new, is_worth_waiting)
         self.peak = max(self.peak, self._held)
         return was_resized
 
@@ -35,7 +36,10 @@ class RecordingBudget(Budget):
 def eight_at_once(_folder: Path) -> Iterator[Figure]:
     for kind, source_format in (("photographs", "JPEG"), ("transparent drawings", "PNG")):
         command = [sys.executable, "-m", "benchmarks.hostile.images", source_format]
-        child = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+        environment = os.environ | {"GLIBC_TUNABLES": HEAP}
+        child = subprocess.run(
+            command, cwd=PROJECT, check=True, capture_output=True, env=environment
+        )
         seen = json.loads(child.stdout)
         what = f"eight {kind} of 49 megapixels at once"
         most = PIXELS_IN_FLIGHT / 10**6
