@@ -69,11 +69,11 @@ class Sweeper:
                 self._each(request_id, self._remove)
         for request_id in self._database.control.find_cancelling():
             self._each(request_id, self._pipeline.go_on)
-        self._storage.check_room()
-        for request_id in self._database.batches.find_processing():
-            self._each(request_id, self._pipeline.go_on)
         for request_id, due_at in self._database.batches.find_untidy()[:TIDIED_A_SWEEP]:
             self._each(request_id, partial(self._tidy, due_at))
+        self._storage.check_room()  # after all that makes some
+        for request_id in self._database.batches.find_processing():
+            self._each(request_id, self._pipeline.go_on)
 
     def _each(self, request_id: str, act: Callable[[str], None]) -> None:
         """One request that goes wrong must not keep the others waiting."""
