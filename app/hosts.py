@@ -136,7 +136,7 @@ class Hosts:
         pace.answers, pace.answer_seconds = 0, 0
         pace.fastest_seconds = min(pace.fastest_seconds * FASTEST_FADES, mean_seconds)
         if mean_seconds <= pace.fastest_seconds * AS_FAST + SLACK_SECONDS:
-            step = 1 if host.grows_by_one else max(1, host.limit // 4)
+            step = 1 if host.grows_by_one else host.limit
             self._set_limit(name, host, host.limit + step)
         elif mean_seconds > pace.fastest_seconds * TOO_SLOW + SLACK_SECONDS:
             host.grows_by_one = True

@@ -50,7 +50,7 @@ def fail(hosts, times, code, retry_after_seconds=None):
 
 def test_a_host_whose_answers_stay_as_fast_gets_connections_up_to_the_ceiling(hosts, dispatcher):
     answer(hosts, 8, 0.1)
-    assert dispatcher.limits[HOST] == 10
+    assert dispatcher.limits[HOST] == 16
 
     answer(hosts, 300, 0.1)
     assert dispatcher.limits[HOST] == 32
@@ -60,7 +60,7 @@ def test_a_host_that_becomes_slower_gets_no_more(hosts, dispatcher):
     answer(hosts, 8, 0.1)
     answer(hosts, 100, 0.2)
 
-    assert dispatcher.limits[HOST] == 10
+    assert dispatcher.limits[HOST] == 16
 
 
 def test_a_host_that_becomes_much_slower_gets_fewer_but_not_fewer_than_it_began_with(
