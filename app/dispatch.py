@@ -12,7 +12,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -29,11 +29,8 @@ class _Call:
     work: Work
 
 
-@dataclass(slots=True)
-class _Group:
-    """The calls of one group that wait, by lane."""
-
-    waiting: OrderedDict[str, deque[_Call]] = field(default_factory=OrderedDict)
+_Waiting = OrderedDict[str, deque[_Call]]
+"""The calls of one group that wait, by lane."""
 
 
 class Dispatcher:
@@ -45,7 +42,7 @@ class Dispatcher:
         self._per_lane = per_lane
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._lock = threading.Lock()
-        self._groups: OrderedDict[str, _Group] = OrderedDict()
+        self._groups: OrderedDict[str, _Waiting] = OrderedDict()
         self._limits: dict[str, int] = {}
         self._paused_until: dict[str, float] = {}
         self._busy_threads = 0
@@ -89,16 +86,16 @@ class Dispatcher:
 
     def _enqueue(self, call: _Call) -> None:
         with self._lock:
-            group = self._groups.setdefault(call.group, _Group())
-            group.waiting.setdefault(call.lane, deque()).append(call)
+            group = self._groups.setdefault(call.group, OrderedDict())
+            group.setdefault(call.lane, deque()).append(call)
             self._start_what_fits()
 
     def _enqueue_first(self, call: _Call) -> None:
         """One that comes again has waited already."""
         with self._lock:
-            group = self._groups.setdefault(call.group, _Group())
-            group.waiting.setdefault(call.lane, deque()).appendleft(call)
-            group.waiting.move_to_end(call.lane, last=False)
+            group = self._groups.setdefault(call.group, OrderedDict())
+            group.setdefault(call.lane, deque()).appendleft(call)
+            group.move_to_end(call.lane, last=False)
             self._start_what_fits()
 
     def _end_pause(self, lane: str) -> None:
@@ -122,7 +119,7 @@ class Dispatcher:
         for name, group in self._groups.items():
             if self._busy_of_group[name] >= self._per_group:
                 continue
-            for lane, calls in group.waiting.items():
+            for lane, calls in group.items():
                 if self._has_room(lane):
                     call = calls.popleft()
                     self._move_back(name, group, lane)
@@ -131,13 +128,13 @@ class Dispatcher:
                     return call
         return None
 
-    def _move_back(self, name: str, group: _Group, lane: str) -> None:
+    def _move_back(self, name: str, group: _Waiting, lane: str) -> None:
         """The others go first next time; what is empty is forgotten."""
-        group.waiting.move_to_end(lane)
-        if not group.waiting[lane]:
-            del group.waiting[lane]
+        group.move_to_end(lane)
+        if not group[lane]:
+            del group[lane]
         self._groups.move_to_end(name)
-        if not group.waiting:
+        if not group:
             del self._groups[name]
 
     def _run(self, call: _Call | None) -> None:

@@ -4,7 +4,7 @@
     → commit → submit
 
 A request exists from the commit on, one conditional update; whatever dies before it leaves a marked
-intake, which the sweeper removes. Nothing is held in memory but one group of rows.
+intake, which the sweeper removes. Nothing is held in memory but two groups of rows.
 """
 
 import hashlib

@@ -28,6 +28,7 @@ from app.models import (
     ErrorCode,
     ImageResult,
     ImageStatus,
+    Place,
     Source,
 )
 from app.reuse import Reused, identify, is_same, may_be_remembered
@@ -47,9 +48,6 @@ PIXELS_IN_FLIGHT = 100_000_000
 which they count twice (measured with 49-megapixel pictures: a PNG becoming WebP is coded alone)."""
 SOLO_DEATHS = 3
 """An image is poison when coding it has ended so many processes that had nothing else to do."""
-
-Place = tuple[int, int]
-"""Row and position, both from 1."""
 
 
 class Unwanted(Exception):

@@ -230,7 +230,7 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """The event that tells of a batch's end; id and body are the same on every try.
+    """Tells of a batch's end or of its progress; id and body are the same on every try.
 
     `claim` rises with every try and every redelivery, so that a late record is told from the last.
     """

@@ -5,7 +5,8 @@
     copied from there → copy what other segments held
     → read all again → done
 
-Called by `pipeline`. Results reach the segment's own thread through a queue.
+Called by `pipeline`. What the threads have made waits for the segment's own thread, which is woken
+when there is enough of it.
 """
 
 import threading
@@ -24,7 +25,7 @@ from app.database import Database
 from app.dispatch import Dispatcher
 from app.errors import ImageFailed, Unavailable
 from app.hosts import host_of
-from app.making import Fetched, ImageMaker, Job, Made, Place, Unwanted
+from app.making import Fetched, ImageMaker, Job, Made, Unwanted
 from app.models import (
     Batch,
     Counts,
@@ -33,6 +34,7 @@ from app.models import (
     ImageError,
     ImageResult,
     ImageStatus,
+    Place,
     Product,
     Segment,
 )

@@ -2,7 +2,7 @@
 
 A segment that was claimed again and again without a result has its images coded here, one at a
 time: when the coder dies, the one image that it had is to blame, and nobody else is harmed. The
-service being killed from outside blames nobody. Called by the pipeline.
+service being killed from outside blames nobody. Called by `making` and `segment_run`.
 
 Files go over as descriptors, the rest pickled, on a socket that only the two of them have.
 """

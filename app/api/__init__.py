@@ -52,9 +52,11 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
         samples,
         webhook,
         health,
+        retry,
+        cancel,
+        requests,
+        session,
     ):
-        app.register_blueprint(blueprint)
-    for blueprint in (retry, cancel, requests, session):
         app.register_blueprint(blueprint)
     register_errors(app)
     register_pages(app, settings)

@@ -10,12 +10,20 @@ from urllib.parse import urlencode
 from app.database.products import Slot
 from app.errors import BadRequest
 from app.exports import Exports
-from app.models import Batch, BatchStatus, Counts, Fault, ImageStatus, WebhookEvents, WebhookState
+from app.models import (
+    Batch,
+    BatchStatus,
+    Counts,
+    Fault,
+    ImageStatus,
+    Place,
+    WebhookEvents,
+    WebhookState,
+)
 from app.services import Services
 from app.webhooks import format_time
 
 Body = dict[str, Any]
-Place = tuple[int, int]
 
 _HAS_OUTPUT = (BatchStatus.COMPLETED, BatchStatus.CANCELLED)
 _CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})", re.ASCII)

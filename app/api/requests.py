@@ -65,9 +65,7 @@ def delete_request(request_id: str) -> ResponseReturnValue:
         batch = find_batch(services, request_id)
         control.delete(batch, services.database)
     _remove(services, batch.request_id)
-    reply = Response(status=204)
-    reply.headers.remove("Content-Type")  # Flask calls nothing HTML
-    return reply
+    return Response(status=204)
 
 
 def _remove(services: Services, request_id: str) -> None:

@@ -1,4 +1,4 @@
-"""An image URL as a file has it → the URL to fetch. Called by `reading` and by the pipeline.
+"""An image URL as a file has it → the URL to fetch. Called by `reading` and `segment_run`.
 
 Only the form is judged here; whether an address may be called is for `outbound` to say.
 """

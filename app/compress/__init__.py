@@ -1,7 +1,7 @@
 """The only part of the service that knows Pillow: image bytes become a compressed image.
 
 In: the bytes a host sent, the caller's options, limits, and an empty file. Out: that file holds
-the compressed picture, or `ImageFailed` says why not. Called by `app.pipeline`, from many threads;
+the compressed picture, or `ImageFailed` says why not. Called by `app.making`, from many threads;
 nothing here is shared between them but a cache of which colour profiles mean sRGB.
 
     inspect ── over a limit? no image? ──► ImageFailed

@@ -88,6 +88,10 @@ class Products:
             },
             array_filters=[{f"again.{name}": value for name, value in _retryable(scope).items()}],
         )
+        # The others have had their turn too, whatever becomes of them in this round.
+        self._products.update_many(
+            _rows(segment) | before_round(round_number), {"$set": {"round": round_number}}
+        )
 
     def cancel(self, segment: Segment, result: ImageResult) -> None:
         """Gives every open image of the segment that result, in one update. Raises LostClaim."""

@@ -69,7 +69,7 @@ class LocalStorage:
             for draft in drafts:  # once all are written: the disk takes them together
                 os.fsync(draft.descriptor)
             for draft in drafts:
-                draft.name()
+                draft.rename()
             for folder in folders:
                 _sync_folder(folder)
 
@@ -171,7 +171,7 @@ class Draft:
         while rest:  # a nearly full disk takes a part, and refuses the next
             rest = rest[os.write(self.descriptor, rest) :]
 
-    def name(self) -> None:
+    def rename(self) -> None:
         if os.path.exists(self.path):  # noqa: PTH110 (as said above)
             return  # with the same bytes, and it may be being read
         os.rename(self._temporary, self.path)  # noqa: PTH104 (as said above)
