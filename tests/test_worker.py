@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from app.config import Settings
+from app.engine.processes import worker_of
 from app.worker import share_of
 from tests.service_process import PROJECT, environment
 
@@ -41,3 +42,10 @@ def test_a_worker_ends_when_whoever_started_it_is_gone(tmp_path):
 
     assert ran.returncode == 0
     assert "Traceback" not in ran.stderr
+
+
+def test_a_requests_segments_go_to_the_workers_in_turn():
+    for request_id in ("a", "b", "c"):
+        workers = [worker_of(f"{request_id}:{first_row}", 3) for first_row in range(1, 600, 100)]
+
+        assert sorted(workers) == [0, 0, 1, 1, 2, 2]

@@ -18,6 +18,8 @@ import structlog
 from app.config import PROJECT_DIR
 
 RESTART_SECONDS = 0.2
+SEGMENT_ROWS = 100
+"""Of most segments; of those that are shorter, several in a row go to the same worker."""
 STOP_SECONDS = 19
 """A worker puts back what is unfinished in less; one that hangs is killed then."""
 
@@ -32,8 +34,7 @@ class ProcessEngine:
 
     def submit(self, segment_id: str) -> None:
         """Always to the same worker, which knows what it has already."""
-        number = zlib.crc32(segment_id.encode()) % len(self._workers)
-        self._workers[number].tell(segment_id)
+        self._workers[worker_of(segment_id, len(self._workers))].tell(segment_id)
 
     def stop(self) -> None:
         for worker in self._workers:
@@ -41,6 +42,12 @@ class ProcessEngine:
         give_up_at = time.monotonic() + STOP_SECONDS
         for worker in self._workers:
             worker.join(max(0.0, give_up_at - time.monotonic()))
+
+
+def worker_of(segment_id: str, workers: int) -> int:
+    """In turn, so that each has as many of a request's segments (`<request_id>:<first_row>`)."""
+    request_id, _, first_row = segment_id.partition(":")
+    return (zlib.crc32(request_id.encode()) + int(first_row) // SEGMENT_ROWS) % workers
 
 
 class _Worker:
