@@ -56,6 +56,12 @@ def test_a_host_whose_answers_stay_as_fast_gets_connections_up_to_the_ceiling(ho
     assert dispatcher.limits[HOST] == 32
 
 
+def test_a_host_that_is_fast_enough_gets_no_more_than_it_needs(hosts, dispatcher):
+    answer(hosts, 300, 0.004)
+
+    assert HOST not in dispatcher.limits
+
+
 def test_a_host_that_becomes_slower_gets_no_more(hosts, dispatcher):
     answer(hosts, 8, 0.1)
     answer(hosts, 100, 0.2)
@@ -76,7 +82,7 @@ def test_a_host_that_becomes_much_slower_gets_fewer_but_not_fewer_than_it_began_
 
 def test_answers_without_an_image_say_nothing_of_how_fast_images_come(hosts, dispatcher):
     for _ in range(300):
-        hosts.answered(HOST, time.monotonic(), 0.005, is_unchanged=True)
+        hosts.answered(HOST, time.monotonic(), 0.01, is_unchanged=True)
     assert dispatcher.limits[HOST] == 32
 
     answer(hosts, 300, 0.4)
@@ -163,6 +169,6 @@ def test_a_host_is_the_same_however_it_is_written(url, host):
 
 def test_large_images_do_not_make_a_fast_host_look_slow(hosts, dispatcher):
     for size_bytes in (50_000, 5_000_000) * 60:
-        hosts.answered(HOST, time.monotonic(), 0.01 + size_bytes / 50_000_000, size_bytes)
+        hosts.answered(HOST, time.monotonic(), 0.05 + size_bytes / 5_000_000, size_bytes)
 
     assert dispatcher.limits[HOST] == 32
