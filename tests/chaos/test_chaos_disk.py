@@ -117,7 +117,7 @@ def test_an_upload_that_cannot_be_written_is_refused_and_leaves_nothing(world, r
     life = world.start().wait_until_ready()
 
     with no_long_files(life):
-        assert_refused(world.post_upload(run.catalogue.file, world.name), "the disk refuses")
+        assert_refused(world.post_upload(run.catalogue.file, world.name), "the disk")
     request_id = world.upload(run.catalogue.file, world.name)
     world.wait_for_end(request_id)
 
