@@ -4,9 +4,10 @@ Called by the pipeline, which hands each segment's run the answer as it changes.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from app.every import Every
 
 POLL_SECONDS = 0.5
 
@@ -16,15 +17,17 @@ class Cancellation:
 
     def __init__(self, look: Callable[[], bool]):
         self._look = look
-        self._looked_at = time.monotonic()
+        self._poll = Every(POLL_SECONDS, self._ask)
         self.runs = 0
         self.is_seen = False
 
     def look_when_due(self) -> None:
-        """Asks the database, twice a second at most. Raises DatabaseUnavailable."""
-        if not self.is_seen and time.monotonic() - self._looked_at > POLL_SECONDS:
-            self._looked_at = time.monotonic()
-            self.is_seen = self._look()
+        """Asks the database every half second. Raises DatabaseUnavailable."""
+        if not self.is_seen:
+            self._poll.when_due()
+
+    def _ask(self) -> None:
+        self.is_seen |= self._look()
 
 
 class Cancellations:

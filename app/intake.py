@@ -25,6 +25,7 @@ from app.database import Database
 from app.errors import BadCatalog, Conflict, KeyTaken, LostClaim, Unavailable
 from app.every import Every
 from app.models import (
+    SEGMENT_ROWS,
     SHEET_NAME,
     Batch,
     BatchOptions,
@@ -37,9 +38,8 @@ from app.models import (
 from app.removal import remove
 from app.storage import Storage
 
-SEGMENT_ROWS = 100
 SEGMENT_IMAGES = 500
-"""A segment ends with whichever comes first, so that rows of many images make no giants."""
+"""A segment ends with these or with SEGMENT_ROWS, so that rows of many images make no giants."""
 INSERT_ROWS = 1_000
 INSERT_CHARACTERS = 1_000_000
 """Rows may be wide: a thousand of 100 KB each held 196 MB in memory (measured)."""

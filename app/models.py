@@ -171,6 +171,9 @@ class ImageResult:
         return name.startswith("{}-{}-".format(*place))
 
 
+SEGMENT_ROWS = 100
+"""Of a segment, unless its rows have so many images that it ends before."""
+
 SHEET_NAME = "sheet"
 """What the stored file is called when a workbook was uploaded."""
 

@@ -5,6 +5,7 @@ Every worker of pytest-xdist has a server of its own, every test a database of i
 
 import io
 import ipaddress
+import threading
 import time
 import uuid
 
@@ -157,3 +158,24 @@ def wait_for():
         return found
 
     return wait
+
+
+@pytest.fixture
+def unfinished(upload, origin, jpeg):
+    """The id of a request whose only image is held back."""
+    origin.serve("/a.jpg", jpeg, gate=threading.Event())
+    return upload(f"Images\n{origin.url('/a.jpg')}\n").json["request_id"]
+
+
+@pytest.fixture
+def free_places(client):
+    """A function that takes every place there is for long requests, and says how many it took."""
+    permits = client.application.extensions["pressroom_slots"]
+
+    def take():
+        places = 0
+        while permits.acquire(blocking=False):
+            places += 1
+        return places
+
+    return take

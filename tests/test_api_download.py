@@ -1,7 +1,5 @@
 """`GET /download/<id>`: the output CSV in all its forms."""
 
-import threading
-
 import pytest
 
 UNKNOWN = "0b9f3c1e-5a44-4c8e-9d7b-2f6a1c0e8d35"
@@ -17,25 +15,6 @@ def finished(upload, origin, jpeg):
         return upload(text, name=name, headers={"Prefer": "wait=20"}).json["request_id"]
 
     return run
-
-
-@pytest.fixture
-def unfinished(upload, origin, jpeg):
-    """The id of a request whose only image is held back."""
-    origin.serve("/a.jpg", jpeg, gate=threading.Event())
-    return upload(f"Images\n{origin.url('/a.jpg')}\n").json["request_id"]
-
-
-@pytest.fixture
-def permits(client):
-    return client.application.extensions["pressroom_slots"]
-
-
-def free_places(permits):
-    places = 0
-    while permits.acquire(blocking=False):
-        places += 1
-    return places
 
 
 def output_url_of(client, request_id):
@@ -166,9 +145,9 @@ def test_a_parameter_that_does_not_fit_is_named(client, query, message):
 # Streaming
 
 
-def test_more_streams_than_a_quarter_of_the_threads_are_503(client, finished, permits):
+def test_more_streams_than_a_quarter_of_the_threads_are_503(client, finished, free_places):
     request_id = finished()
-    free_places(permits)
+    free_places()
 
     streamed = client.get(f"/download/{request_id}?urls=replace")
     stored = client.get(f"/download/{request_id}")
@@ -179,18 +158,18 @@ def test_more_streams_than_a_quarter_of_the_threads_are_503(client, finished, pe
     assert stored.status_code == 200
 
 
-def test_every_stream_gives_its_place_back(client, finished, permits, settings):
+def test_every_stream_gives_its_place_back(client, finished, free_places, settings):
     request_id = finished()
 
     for method in ("GET", "HEAD") * settings.web_threads:
         reply = client.open(f"/download/{request_id}?urls=replace", method=method)
         assert reply.status_code == 200
 
-    assert free_places(permits) == settings.web_threads // 4
+    assert free_places() == settings.web_threads // 4
 
 
 def test_what_fails_before_the_first_byte_is_told_and_gives_its_place_back(
-    client, unfinished, settings, permits
+    client, unfinished, settings, free_places
 ):
     (settings.upload_dir / unfinished / "upload").unlink()
 
@@ -198,10 +177,10 @@ def test_what_fails_before_the_first_byte_is_told_and_gives_its_place_back(
         reply = client.get(f"/download/{unfinished}?partial=true")
         assert (reply.status_code, reply.json) == (404, {"error": "Output CSV not found"})
 
-    assert free_places(permits) == settings.web_threads // 4
+    assert free_places() == settings.web_threads // 4
 
 
-def test_a_caller_who_hangs_up_midway_gives_its_place_back(client, finished, permits, settings):
+def test_a_caller_who_hangs_up_midway_gives_its_place_back(client, finished, free_places, settings):
     request_id = finished()
 
     for _ in range(settings.web_threads):
@@ -209,7 +188,7 @@ def test_a_caller_who_hangs_up_midway_gives_its_place_back(client, finished, per
         next(iter(reply.response))
         reply.close()
 
-    assert free_places(permits) == settings.web_threads // 4
+    assert free_places() == settings.web_threads // 4
 
 
 def test_a_broken_off_download_can_go_on(client, finished):

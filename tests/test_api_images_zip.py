@@ -2,7 +2,6 @@
 
 import io
 import socket
-import threading
 import zipfile
 
 import pytest
@@ -23,24 +22,6 @@ def finished(upload, origin, jpeg):
     a, b, gone = (origin.url(path) for path in ("/a.jpg", "/b.jpg", "/gone.jpg"))
     text = f"SKU,Images\n1,{a}\n2,{a}\n3,{gone}\n4,{a} {b}\n"
     return upload(text, headers={"Prefer": "wait=20"}).json["request_id"]
-
-
-@pytest.fixture
-def unfinished(upload, origin, jpeg):
-    origin.serve("/a.jpg", jpeg, gate=threading.Event())
-    return upload(f"Images\n{origin.url('/a.jpg')}\n").json["request_id"]
-
-
-@pytest.fixture
-def permits(client):
-    return client.application.extensions["pressroom_slots"]
-
-
-def free_places(permits):
-    places = 0
-    while permits.acquire(blocking=False):
-        places += 1
-    return places
 
 
 def contents(reply):
@@ -153,8 +134,8 @@ def test_an_unknown_parameter_is_named(client, finished):
     assert reply.json["error"] == "unknown query parameter 'row': allowed are rows"
 
 
-def test_more_streams_than_a_quarter_of_the_threads_are_503(client, finished, permits):
-    free_places(permits)
+def test_more_streams_than_a_quarter_of_the_threads_are_503(client, finished, free_places):
+    free_places()
 
     reply = client.get(f"/download/{finished}/images.zip")
 
@@ -162,7 +143,7 @@ def test_more_streams_than_a_quarter_of_the_threads_are_503(client, finished, pe
     assert int(reply.headers["Retry-After"]) > 0
 
 
-def test_every_stream_gives_its_place_back(client, finished, permits, settings):
+def test_every_stream_gives_its_place_back(client, finished, free_places, settings):
     for method in ("GET", "HEAD") * settings.web_threads:
         reply = client.open(f"/download/{finished}/images.zip", method=method)
         assert reply.status_code == 200
@@ -173,7 +154,7 @@ def test_every_stream_gives_its_place_back(client, finished, permits, settings):
     for _ in range(settings.web_threads):
         assert client.get(f"/download/{finished}/images.zip?rows=9-9").status_code == 400
 
-    assert free_places(permits) == settings.web_threads // 4
+    assert free_places() == settings.web_threads // 4
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ from contextlib import suppress
 import structlog
 
 from app.config import PROJECT_DIR
+from app.models import SEGMENT_ROWS
 
 RESTART_SECONDS = 0.2
-SEGMENT_ROWS = 100
-"""Of most segments; of those that are shorter, several in a row go to the same worker."""
 STOP_SECONDS = 19
 """A worker puts back what is unfinished in less; one that hangs is killed then."""
 
@@ -45,7 +44,10 @@ class ProcessEngine:
 
 
 def worker_of(segment_id: str, workers: int) -> int:
-    """In turn, so that each has as many of a request's segments (`<request_id>:<first_row>`)."""
+    """In turn, so that each has as many of a request's segments (`<request_id>:<first_row>`).
+
+    Of those that are shorter than most, several in a row go to the same worker.
+    """
     request_id, _, first_row = segment_id.partition(":")
     return (zlib.crc32(request_id.encode()) + int(first_row) // SEGMENT_ROWS) % workers
 
