@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageDraw
 
-from app.compress import MEDIA_TYPES, Compressed, Limits, compress, inspect
+from app.compress import MEDIA_TYPES, Compressed, Limits, compress
+from app.compress.reading import opened
 from app.errors import ImageFailed
 from app.models import BatchOptions, OutputFormat
 
@@ -318,8 +319,10 @@ def test_broken_exif_does_not_lose_the_picture() -> None:
 
 
 def test_a_header_tells_format_size_and_frames() -> None:
-    still = inspect(coded(photograph(), "AVIF"), Limits())
-    moving = inspect(animated("GIF"), Limits())
+    with opened(coded(photograph(), "AVIF"), Limits()) as (still, _):
+        pass
+    with opened(animated("GIF"), Limits()) as (moving, _):
+        pass
 
     assert (still.format, still.width, still.height, still.frames) == ("AVIF", 180, 120, 1)
     assert (moving.format, moving.pixels, moving.frames) == ("GIF", 2400, 4)

@@ -12,8 +12,9 @@ from PIL import Image, PngImagePlugin
 from test_compress import READ, animated, coded, drawing, frames, photograph, squeeze
 from test_compress_colours import chunk
 
-from app.compress import Limits, inspect
+from app.compress import Limits
 from app.compress.containers import gif_blocks
+from app.compress.reading import opened
 from app.errors import ImageFailed
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -155,7 +156,8 @@ def test_the_limit_of_pixels_can_be_set(name: str) -> None:
 
 
 def test_limits_above_pillows_own_are_honoured() -> None:
-    header = inspect(png_of(20_000, 20_000), Limits(max_pixels=400_000_000))
+    with opened(png_of(20_000, 20_000), Limits(max_pixels=400_000_000)) as (header, _):
+        pass
 
     assert header.pixels == 400_000_000
 

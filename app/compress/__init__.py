@@ -4,7 +4,7 @@ In: the bytes a host sent, the caller's options, limits, and an empty file. Out:
 the compressed picture, or `ImageFailed` says why not. Called by `app.making`, from many threads;
 nothing here is shared between them but a cache of which colour profiles mean sRGB.
 
-    inspect ── over a limit? no image? ──► ImageFailed
+    opened ─── over a limit? no image? ──► ImageFailed
        │ header
        ▼
     decode, reduced where it is to be scaled down
@@ -31,14 +31,13 @@ from app.compress.reading import (
     Header,
     Limits,
     check_size,
-    inspect,
     opened,
     opened_as,
 )
 from app.compress.sniffing import SourceFormat
 from app.models import BatchOptions, OutputFormat
 
-__all__ = ["CODING", "MEDIA_TYPES", "Compressed", "Header", "Limits", "compress", "inspect"]
+__all__ = ["CODING", "MEDIA_TYPES", "Compressed", "Header", "Limits", "compress"]
 
 CODING = f"1, Pillow {PIL.__version__}"
 """Raise the number with a change that makes other bytes: earlier results are not reused then."""

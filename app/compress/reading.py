@@ -82,12 +82,6 @@ class Header:
         return self.width * self.height
 
 
-def inspect(source: bytes, limits: Limits) -> Header:
-    """What the header says, without decoding a pixel. Raises as `opened` does."""
-    with opened(source, limits) as (header, _):
-        return header
-
-
 @contextmanager
 def opened(source: bytes, limits: Limits) -> Iterator[tuple[Header, ImageFile.ImageFile]]:
     """A file's header and Pillow's image of it, with no pixel decoded; inside, it takes the blame.
