@@ -2,7 +2,8 @@
 
 For images the groups are requests and the lanes hosts; for segments both are the request. Whichever
 group has waited longest goes next, so that three images do not wait behind a hundred thousand.
-Nothing queues inside the ThreadPoolExecutor: a call enters it when a thread is free.
+Nothing queues inside the ThreadPoolExecutor: a call enters it when a thread is free. A call that
+takes beyond all patience is set aside: it goes on, but others of its lane begin in its place.
 """
 
 import heapq
@@ -22,11 +23,17 @@ Work = Callable[[], None]
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+PATIENCE_SECONDS = 5.0
+LOOK_SECONDS = 0.5
+
+
+@dataclass(slots=True, eq=False)
 class _Call:
     group: str
     lane: str
     work: Work
+    began_at: float = 0
+    is_aside: bool = False
 
 
 _Waiting = OrderedDict[str, deque[_Call]]
@@ -34,20 +41,29 @@ _Waiting = OrderedDict[str, deque[_Call]]
 
 
 class Dispatcher:
-    """Holds the thread pool and what waits for it. Safe to call from any thread."""
+    """Holds the thread pool and what waits for it. Safe to call from any thread.
 
-    def __init__(self, name: str, *, threads: int, per_lane: int):
+    In one lane run at most `per_lane` calls, or what `set_limit` has said since; with those that
+    were set aside at most `most_per_lane`, without which none is.
+    """
+
+    def __init__(self, name: str, *, threads: int, per_lane: int, most_per_lane: int = 0):
         self._threads = threads
         self._per_group = threads - threads // 8  # the rest is there for whoever comes next
         self._per_lane = per_lane
+        self._most_per_lane = most_per_lane
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._lock = threading.Lock()
         self._groups: OrderedDict[str, _Waiting] = OrderedDict()
         self._limits: dict[str, int] = {}
+        self._patience_seconds: dict[str, float] = {}
         self._paused_until: dict[str, float] = {}
         self._busy_threads = 0
         self._busy_in_lane: Counter[str] = Counter()
         self._busy_of_group: Counter[str] = Counter()
+        self._aside_in_lane: Counter[str] = Counter()
+        self._running: set[_Call] = set()
+        self._is_looking = False
         self._later = _Timer()
 
     def submit(self, group: str, lane: str, work: Work, *, after_seconds: float = 0) -> None:
@@ -69,6 +85,14 @@ class Dispatcher:
             else:
                 self._limits[lane] = limit
             self._start_what_fits()
+
+    def set_patience(self, lane: str, seconds: float | None) -> None:
+        """From when on a call of that lane is set aside; None is PATIENCE_SECONDS."""
+        with self._lock:
+            if seconds is None:
+                self._patience_seconds.pop(lane, None)
+            else:
+                self._patience_seconds[lane] = seconds
 
     def pause(self, lane: str, seconds: float) -> None:
         """Begins no call of a lane for so long."""
@@ -106,8 +130,12 @@ class Dispatcher:
                 self._start_what_fits()
 
     def _has_room(self, lane: str) -> bool:
-        limit = self._limits.get(lane, self._per_lane)
-        return self._busy_in_lane[lane] < limit and lane not in self._paused_until
+        busy, aside = self._busy_in_lane[lane], self._aside_in_lane[lane]
+        return (
+            busy < self._limits.get(lane, self._per_lane)
+            and not (aside and busy + aside >= self._most_per_lane)
+            and lane not in self._paused_until
+        )
 
     def _start_what_fits(self) -> None:
         while self._busy_threads < self._threads and (call := self._take_next()):
@@ -125,8 +153,32 @@ class Dispatcher:
                     self._move_back(name, group, lane)
                     self._busy_in_lane[lane] += 1
                     self._busy_of_group[name] += 1
+                    self._watch(call)
                     return call
         return None
+
+    def _watch(self, call: _Call) -> None:
+        if self._most_per_lane:
+            call.began_at = time.monotonic()
+            self._running.add(call)
+            if not self._is_looking:
+                self._is_looking = True
+                self._later.call(LOOK_SECONDS, self._set_slow_aside)
+
+    def _set_slow_aside(self) -> None:
+        """Looks at all that run, as a timer for each would cost more than most calls do."""
+        with self._lock:
+            now = time.monotonic()
+            for call in self._running:
+                patience_seconds = self._patience_seconds.get(call.lane, PATIENCE_SECONDS)
+                if not call.is_aside and now - call.began_at > patience_seconds:
+                    call.is_aside = True
+                    _decrease(self._busy_in_lane, call.lane)
+                    self._aside_in_lane[call.lane] += 1
+            self._start_what_fits()
+            self._is_looking = bool(self._running)
+            if self._is_looking:
+                self._later.call(LOOK_SECONDS, self._set_slow_aside)
 
     def _move_back(self, name: str, group: _Waiting, lane: str) -> None:
         """The others go first next time; what is empty is forgotten."""
@@ -149,7 +201,8 @@ class Dispatcher:
     def _go_on(self, done: _Call) -> _Call | None:
         """The next call for the same thread."""
         with self._lock:
-            _decrease(self._busy_in_lane, done.lane)
+            _decrease(self._aside_in_lane if done.is_aside else self._busy_in_lane, done.lane)
+            self._running.discard(done)
             _decrease(self._busy_of_group, done.group)
             call = self._take_next()
             if call is None:

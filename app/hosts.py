@@ -30,6 +30,10 @@ TOO_SLOW = 2.5
 SMALL_BYTES = 100_000
 FASTEST_FADES = 1.002
 """Each window; so that a host which became slower for good is not held to what it once was."""
+STUCK = 10
+"""A fetch that takes so many times what is usual no longer counts against its host's limit …"""
+STUCK_SECONDS = 1.0
+"""… if it is as long as this: a few URLs that drip do not hold up the others of their host."""
 FAILURES_IN_A_ROW = 20
 ALONE_SECONDS = 30
 LONGEST_PAUSE_SECONDS = 60
@@ -44,11 +48,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Pace:
-    """Of answers of one kind: "not changed" comes faster than any image, and proves nothing."""
+    """Of answers of one kind: "not changed" comes faster than any image, and proves nothing.
+
+    Seconds are sums over a window; those of answers are by their size as long as a small one takes.
+    """
 
     fastest_seconds: float = math.inf
     answers: int = 0
     answer_seconds: float = 0
+    fetch_seconds: float = 0
+
+    def begin_window(self) -> None:
+        self.answers, self.answer_seconds, self.fetch_seconds = 0, 0, 0
 
 
 @dataclass(slots=True)
@@ -105,6 +116,7 @@ class Hosts:
             if began_at >= host.changed_at:
                 pace = host.unchanged if is_unchanged else host.whole
                 pace.answers += 1
+                pace.fetch_seconds += seconds
                 pace.answer_seconds += seconds / (1 + size_bytes / SMALL_BYTES)
                 if pace.answers >= max(4, host.limit):
                     self._judge_window(name, host, pace)
@@ -130,12 +142,17 @@ class Hosts:
         host = self._hosts.setdefault(name, _Host(min(FIRST_CONNECTIONS, self._most_connections)))
         self._hosts.move_to_end(name)
         if len(self._hosts) > REMEMBERED_HOSTS:
-            self._dispatcher.set_limit(self._hosts.popitem(last=False)[0], None)
+            forgotten, _ = self._hosts.popitem(last=False)
+            self._dispatcher.set_limit(forgotten, None)
+            self._dispatcher.set_patience(forgotten, None)
         return host
 
     def _judge_window(self, name: str, host: _Host, pace: _Pace) -> None:
         mean_seconds = pace.answer_seconds / pace.answers
-        pace.answers, pace.answer_seconds = 0, 0
+        if pace is host.whole:
+            usual_seconds = pace.fetch_seconds / pace.answers
+            self._dispatcher.set_patience(name, max(STUCK * usual_seconds, STUCK_SECONDS))
+        pace.begin_window()
         pace.fastest_seconds = min(pace.fastest_seconds * FASTEST_FADES, mean_seconds)
         if mean_seconds <= FAST_ENOUGH_SECONDS:
             return
@@ -154,7 +171,7 @@ class Hosts:
             host.limit = limit
             host.changed_at = time.monotonic()
             for pace in (host.whole, host.unchanged):
-                pace.answers, pace.answer_seconds = 0, 0
+                pace.begin_window()
             self._dispatcher.set_limit(name, limit)
 
     def _wait(self, name: str, host: _Host, seconds: float) -> None:

@@ -94,6 +94,7 @@ def build(settings: Settings, *, processes: int = 1) -> Services:
         "image",
         threads=settings.download_workers,
         per_lane=min(FIRST_CONNECTIONS, settings.per_host_connections),
+        most_per_lane=settings.per_host_connections,
     )
     hosts = Hosts(dispatcher, settings.per_host_connections)
     coders = Coders(settings.compress_workers)

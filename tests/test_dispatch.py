@@ -162,3 +162,44 @@ def test_a_lane_pauses_while_the_others_go_on_and_goes_on_by_itself(make_dispatc
 
     assert done.wait(PATIENCE_SECONDS)
     assert order == ["other", "paused"]
+
+
+def test_calls_that_take_beyond_all_patience_do_not_hold_up_their_lane(make_dispatcher):
+    dispatcher = make_dispatcher(threads=8, per_lane=2, most_per_lane=4)
+    release, running, quick_done = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    def hold():
+        running.release()
+        release.wait(PATIENCE_SECONDS)
+
+    dispatcher.set_patience("h", 0.01)
+    for _ in range(3):
+        dispatcher.submit("a", "h", hold)
+    dispatcher.submit("a", "h", quick_done.set)
+
+    assert quick_done.wait(PATIENCE_SECONDS)
+    assert all(running.acquire(blocking=False) for _ in range(3))
+    release.set()
+
+
+def test_what_is_set_aside_counts_against_the_most_of_its_lane(make_dispatcher):
+    dispatcher = make_dispatcher(threads=8, per_lane=1, most_per_lane=2)
+    release, running = threading.Event(), threading.Semaphore(0)
+
+    def hold():
+        running.release()
+        release.wait(PATIENCE_SECONDS)
+
+    dispatcher.set_patience("h", 0.01)
+    for _ in range(3):
+        dispatcher.submit("a", "h", hold)
+    for _ in range(2):
+        assert running.acquire(timeout=PATIENCE_SECONDS)
+    dispatcher._set_slow_aside()
+    looked = threading.Event()
+    dispatcher._later.call(0.02, lambda: (dispatcher._set_slow_aside(), looked.set()))
+
+    assert looked.wait(PATIENCE_SECONDS)
+    assert not running.acquire(blocking=False)
+    release.set()
+    assert running.acquire(timeout=PATIENCE_SECONDS)

@@ -15,10 +15,13 @@ class Dispatcher:
     """Notes what it is told."""
 
     def __init__(self):
-        self.limits, self.pauses = {}, []
+        self.limits, self.patience, self.pauses = {}, {}, []
 
     def set_limit(self, lane, limit):
         self.limits[lane] = limit
+
+    def set_patience(self, lane, seconds):
+        self.patience[lane] = seconds
 
     def pause(self, lane, seconds):
         self.pauses.append((lane, seconds))
@@ -87,6 +90,15 @@ def test_answers_without_an_image_say_nothing_of_how_fast_images_come(hosts, dis
 
     answer(hosts, 300, 0.4)
     assert dispatcher.limits[HOST] == 32
+
+
+@pytest.mark.parametrize(("seconds", "patience"), [(0.01, 1), (3, 30)])
+def test_a_fetch_may_take_ten_times_what_its_host_usually_takes(
+    hosts, dispatcher, seconds, patience
+):
+    answer(hosts, 8, seconds)
+
+    assert dispatcher.patience == {HOST: pytest.approx(patience)}
 
 
 @pytest.mark.parametrize("code", ["http_429", "http_503", ErrorCode.TIMEOUT])

@@ -39,32 +39,30 @@ def drips(folder: Path) -> Iterator[Figure]:
     """20 URLs that drip among 500: how much later the others are done."""
     sample = PROJECT / "samples" / "cat-400.jpg"
     kinds = {"thumbnails": sample.read_bytes(), "photographs": _photograph(sample)}
-    with (
-        Origin() as origin,
-        Origin("127.0.0.2") as other,
-        service_process(folder) as service,
-    ):
+    with service_process(folder) as service:
         service.wait_until_ready()
-        for host in (origin, other):
-            for number in range(DRIPS):
-                part = "headers" if number % 2 else "body"
-                host.drip(f"/drip-{number}.jpg", part=part)
-        for kind, picture in kinds.items():
-            for number in range(GOOD):
-                origin.serve(f"/{kind}-{number}.jpg", picture)
-            good = [origin.url(f"/{kind}-{number}.jpg") for number in range(GOOD)]
-            _seconds(service.url, good[:100])  # warms up
-            alone = _seconds(service.url, good)
-            for name, host in (("another host", other), ("the same host", origin)):
-                beside = [host.url(f"/drip-{number}.jpg?{kind}") for number in range(DRIPS)]
-                seconds = _seconds(service.url, _mixed(good, beside))
-                yield Figure(
-                    f"480 {kind} beside 20 URLs that drip, of {name}",
-                    round(seconds / alone, 2),
-                    " × alone",
-                    2,
-                    f"{alone:.1f} s alone, {seconds:.1f} s beside them; they went on dripping",
-                )
+        for kind, picture in kinds.items():  # each with hosts on which nothing drips yet
+            with Origin() as origin, Origin("127.0.0.2") as other:
+                for number in range(GOOD):
+                    origin.serve(f"/{number}.jpg", picture)
+                good = [origin.url(f"/{number}.jpg") for number in range(GOOD)]
+                _seconds(service.url, good[:100])  # warms up
+                alone = _seconds(service.url, good)
+                for name, host in (("another host", other), ("the same host", origin)):
+                    seconds = _seconds(service.url, _mixed(good, _dripping(host)))
+                    yield Figure(
+                        f"480 {kind} beside 20 URLs that drip, of {name}",
+                        round(seconds / alone, 2),
+                        " × alone",
+                        2,
+                        f"{alone:.1f} s alone, {seconds:.1f} s beside them; they went on dripping",
+                    )
+
+
+def _dripping(host: Origin) -> list[str]:
+    for number in range(DRIPS):
+        host.drip(f"/drip-{number}.jpg", part="headers" if number % 2 else "body")
+    return [host.url(f"/drip-{number}.jpg") for number in range(DRIPS)]
 
 
 def _photograph(sample: Path) -> bytes:
