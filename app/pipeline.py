@@ -12,7 +12,6 @@ worker may die at any line of this: whoever claims the segment next goes on from
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 
 import structlog
 
@@ -31,6 +30,7 @@ from app.errors import (
 from app.every import Every
 from app.exports import Exports
 from app.making import ImageMaker
+from app.milestones import Milestones
 from app.models import Batch, BatchStatus, Segment, WebhookEvents
 from app.removal import leave_nothing
 from app.reopening import reopen
@@ -39,8 +39,6 @@ from app.storage import Storage
 
 SEGMENTS_AHEAD = 4
 """So many of a request wait in the engine; each that ends submits the next."""
-OFTEN_TOLD_ROWS = 10_000
-"""Of larger requests a segment is at most a hundredth, and its end is soon enough."""
 HOPELESS_CLAIMS = 8
 """A segment that has failed so often without a result, by our own fault, ends its request."""
 REST_SECONDS = 3
@@ -75,6 +73,7 @@ class Pipeline:
         self._rest_until = 0.0
         self._submit = submit
         self._deliver_webhooks = deliver_webhooks
+        self._milestones = Milestones(database, deliver_webhooks)
 
     def run_segment(self, segment_id: str, step_aside: Callable[[], None] = lambda: None) -> None:
         """Works one segment off; a no-op when another worker has it, or it is done.
@@ -122,7 +121,7 @@ class Pipeline:
             raise LostClaim(f"request {segment.request_id} does not run any more")
         if batch.started_at is None:
             self.database.batches.mark_started(batch.request_id)
-        tell = self._teller(batch)
+        tell = self._milestones.teller(batch)
         tell()
 
         def make_way() -> None:
@@ -147,25 +146,6 @@ class Pipeline:
                 make_way=make_way,
             ).work_off()
 
-    def _teller(self, batch: Batch) -> Callable[[], None]:
-        """Tells of a request's milestones, if it is so small that a segment may pass several."""
-        if batch.webhook_events is WebhookEvents.END or batch.rows > OFTEN_TOLD_ROWS:
-            return lambda: None
-        return partial(self._tell_milestone, batch.request_id)
-
-    def _tell_milestone(self, request_id: str) -> None:
-        """Makes and sends the event of the last quarter that was reached, unless it was told."""
-        batch = self.database.batches.find(request_id)
-        if batch is None or not batch.webhook_url or batch.webhook_events is WebhookEvents.END:
-            return
-        counts = self.database.segments.sum_counts(request_id)
-        percent = webhooks.milestone_of(batch, counts)
-        if percent is None or (batch.told_percent is not None and percent <= batch.told_percent):
-            return
-        event = webhooks.milestone_event_of(batch, counts, percent)
-        if self.database.control.tell(batch, percent, event):
-            self._deliver_webhooks()
-
     def _put_back(self, segment: Segment) -> None:
         self.database.products.let_go(segment)
         self.database.segments.release(segment)
@@ -184,7 +164,7 @@ class Pipeline:
         if batch.reopening:
             reopen(batch, batch.reopening, self.database)
         elif batch.webhook_events is WebhookEvents.ALL:
-            self._tell_milestone(batch.request_id)
+            self._milestones.tell(batch.request_id)
         self._submit_next(batch.request_id)
 
     def _submit_next(self, request_id: str) -> None:

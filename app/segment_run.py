@@ -1,31 +1,23 @@
-"""One segment under one claim: its images are made in the dispatcher's threads, and recorded here.
+"""One segment under one claim: many threads make its images (`under_way`), which are recorded here.
 
     fence the rows → claim the URLs → fetch and compress every image
     → store and record what arrives, in batches; what has not changed since an earlier request is
     copied from there → copy what other segments held
     → read all again → done
 
-Called by `pipeline`. What the threads have made waits for the segment's own thread, which is woken
-when there is enough of it.
+Called by `pipeline`, in the segment's own thread.
 """
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
-
-import structlog
 
 from app.cancelling import Cancellation
 from app.catalog import absolute_url
 from app.coding import Coders
 from app.database import Database
 from app.dispatch import Dispatcher
-from app.errors import ImageFailed, Unavailable
-from app.hosts import host_of
-from app.making import Fetched, ImageMaker, Job, Made, Unwanted
+from app.making import ImageMaker, Job, Made
 from app.models import (
     Batch,
     Counts,
@@ -41,10 +33,8 @@ from app.models import (
 from app.reuse import Reused
 from app.solo import SoloCoder
 from app.storage import Copy, Storage
+from app.under_way import Outcome, UnderWay
 
-RECORD_IMAGES = 100
-RECORD_BYTES = 16_777_216
-RECORD_SECONDS = 0.2
 RENEW_SECONDS = 5
 STOP_SECONDS = 15
 """How long a stop waits for images under way before it puts them back."""
@@ -61,12 +51,6 @@ _CANCELLED = ImageResult(
     error=ImageError(ErrorCode.CANCELLED, "the request was cancelled", permanent=False),
 )
 _OPEN = (ImageStatus.PENDING, ImageStatus.PROCESSING)
-
-log = structlog.get_logger(__name__)
-
-
-Arrival = Made | Reused | ImageResult | Unavailable
-"""What becomes of an image's turn in the threads: it, why there is none, or what was away."""
 
 
 class Stopped(Exception):
@@ -95,9 +79,6 @@ class SegmentRun:
         self._batch = batch
         self._segment = segment
         self._database = database
-        self._dispatcher = dispatcher
-        self._coders = coders
-        self._maker = maker
         self._storage = storage
         self._link = link
         self._stopping = stopping
@@ -107,16 +88,15 @@ class SegmentRun:
         self._results: dict[Place, ImageResult] = {}
         self._kind = maker.kind_of(batch)
         self._earlier: dict[str, Earlier] = {}
-        self._arrivals: deque[tuple[str, Arrival]] = deque()
-        self._arrived_bytes = 0
-        self._has_enough = threading.Event()
-        self._under_way: set[str] = set()
-        self._awaited = 0
+        self._under_way = UnderWay(
+            dispatcher=dispatcher,
+            coders=coders,
+            maker=maker,
+            is_held_back=lambda: stopping.is_set() or cancellation.is_seen,
+        )
         self._renewed_at = time.monotonic()
         self._arrived_at = time.monotonic()
-        self._few = 0
         self._has_made_way = False
-        self._is_over = False
         self._cancellation = cancellation
 
     def work_off(self) -> None:
@@ -136,16 +116,7 @@ class SegmentRun:
                 self._await_held(claims.held)
             self._database.segments.finish(self._segment, self._counts())
         finally:
-            self._is_over = True
-            self._forget_arrivals()
-
-    def _forget_arrivals(self) -> None:
-        """Nobody records them any more, and the memory that they take is wanted by others."""
-        while self._arrivals:
-            with suppress(IndexError):  # another thread was faster
-                _, arrival = self._arrivals.popleft()
-                if isinstance(arrival, Made):
-                    arrival.room.release()
+            self._under_way.end()
 
     def _look_up_places(self, products: Iterable[Product]) -> bool:
         """Where each distinct URL that is still to be made belongs; False when none is.
@@ -167,7 +138,7 @@ class SegmentRun:
         """Makes and records images: all at once, or one by one in a process of their own."""
         if self._segment.fruitless_claims <= FRUITLESS_CLAIMS:
             self._earlier = self._database.results.find_earlier(self._kind, urls)
-            self._few = len(urls) // FEW_SHARE
+            self._under_way.enough_left = 0 if self._has_made_way else len(urls) // FEW_SHARE
             self._start(urls)
             self._record_arrivals()
             return
@@ -179,98 +150,32 @@ class SegmentRun:
 
     def _start(self, urls: Iterable[str], coder: SoloCoder | None = None) -> None:
         for url in urls:
-            self._awaited += 1
             job = Job(
                 url,
                 self._places[url][0],
                 self._batch.request_id,
                 self._batch.options,
-                self._is_wanted,
+                self._under_way.is_wanted,
                 coder,
                 self._earlier.get(url),
             )
-            self._dispatch(job)
-
-    def _dispatch(self, job: Job, after_seconds: float = 0) -> None:
-        self._dispatcher.submit(
-            self._batch.request_id,
-            host_of(job.url),
-            partial(self._attempt, job, self._fetch),
-            after_seconds=after_seconds,
-        )
-
-    def _is_wanted(self) -> bool:
-        return not self._is_over
-
-    def _fetch(self, job: Job) -> None:
-        """In the dispatcher's threads."""
-        if not (self._stopping.is_set() or self._cancellation.is_seen):
-            self._under_way.add(job.url)
-            source = self._maker.fetch(job)
-            if isinstance(source, Reused):
-                self._hand_over(job, source)
-                return
-            self._coders.submit(partial(self._attempt, job, partial(self._code, source)))
-
-    def _code(self, source: Fetched, job: Job) -> None:
-        """In the coders' threads."""
-        self._hand_over(job, self._maker.code(job, source))
-
-    def _attempt(self, job: Job, stage: Callable[[Job], None]) -> None:
-        """One stage of an image; what goes wrong is handed over, or tried again later."""
-        try:
-            stage(job)
-        except Unwanted:
-            pass
-        except ImageFailed as error:
-            self._try_again_or_fail(job, error)
-        except Unavailable as error:
-            self._hand_over(job, error)
-        except Exception:  # the edge of the thread: nobody else would hear of it
-            place = job.url.partition("?")[0]  # what follows may be the right to see the picture
-            log.exception("image failed", request_id=job.request_id, url=place)
-            message = "the service could not process it: its log says why"
-            self._hand_over(job, _failed(ErrorCode.DECODE_FAILED, message, False))
-
-    def _try_again_or_fail(self, job: Job, error: ImageFailed) -> None:
-        wait_seconds = job.wait_before_next_try(error)
-        if wait_seconds is None:
-            self._hand_over(job, _failed(error.code, str(error), error.permanent))
-        else:
-            self._under_way.discard(job.url)
-            self._dispatch(job, wait_seconds)
-
-    def _hand_over(self, job: Job, arrival: Arrival) -> None:
-        """Wakes the segment's thread when there is enough to record, not for every image."""
-        self._arrivals.append((job.url, arrival))
-        self._arrived_bytes += len(arrival.content) if isinstance(arrival, Made) else 0
-        self._under_way.discard(job.url)
-        if self._is_over:
-            self._forget_arrivals()
-        if (
-            len(self._arrivals) >= min(RECORD_IMAGES, self._awaited)
-            or self._arrived_bytes >= RECORD_BYTES
-            or isinstance(arrival, Unavailable)
-            or (not self._has_made_way and len(self._arrivals) >= self._awaited - self._few)
-        ):
-            self._has_enough.set()
+            self._under_way.start(job)
 
     def _record_arrivals(self) -> None:
         """Stores and records until nothing is awaited, or all is cancelled, holding the claim."""
         stop_at: float | None = None
-        while self._awaited:
-            arrived, trouble = self._collect()
-            self._awaited -= len(arrived)
+        while self._under_way.awaited:
+            arrived, trouble = self._under_way.collect()
             self._make_way_if_due(has_arrived=bool(arrived))
             self._record_own(arrived)
             if trouble:
                 raise trouble
             self._cancellation.look_when_due()
-            if self._cancellation.is_seen and not (self._under_way or self._arrivals):
-                self._awaited = 0  # nobody begins with the others any more
+            if self._cancellation.is_seen and self._under_way.is_quiet():
+                self._under_way.awaited = 0  # nobody begins with the others any more
             if self._stopping.is_set():
                 stop_at = stop_at or time.monotonic() + STOP_SECONDS
-                if time.monotonic() > stop_at or not (self._under_way or self._arrivals):
+                if time.monotonic() > stop_at or self._under_way.is_quiet():
                     raise Stopped
 
     def _make_way_if_due(self, *, has_arrived: bool) -> None:
@@ -279,28 +184,13 @@ class SegmentRun:
         if has_arrived:
             self._arrived_at = now
         is_idle = now - self._arrived_at > IDLE_SECONDS
-        if not self._has_made_way and (is_idle or 0 < self._awaited <= self._few):
+        few_are_left = 0 < self._under_way.awaited <= self._under_way.enough_left
+        if not self._has_made_way and (is_idle or few_are_left):
             self._has_made_way = True
+            self._under_way.enough_left = 0
             self._make_way()
 
-    def _collect(self) -> tuple[dict[str, Made | Reused | ImageResult], Unavailable | None]:
-        """What arrives within RECORD_SECONDS, or is enough; and what was away then."""
-        arrived: dict[str, Made | Reused | ImageResult] = {}
-        size_bytes = 0
-        self._has_enough.wait(RECORD_SECONDS)
-        self._has_enough.clear()
-        while self._arrivals and len(arrived) < RECORD_IMAGES and size_bytes < RECORD_BYTES:
-            url, arrival = self._arrivals.popleft()
-            if isinstance(arrival, Unavailable):
-                return arrived, arrival
-            arrived[url] = arrival
-            size_bytes += len(arrival.content) if isinstance(arrival, Made) else 0
-        self._arrived_bytes -= size_bytes
-        if self._arrivals:  # too many for one go
-            self._has_enough.set()
-        return arrived, None
-
-    def _record_own(self, arrived: dict[str, Made | Reused | ImageResult]) -> None:
+    def _record_own(self, arrived: dict[str, Outcome]) -> None:
         """First the files, then by URL, then by place: a death in between costs a copy at most,
         not a second fetch."""
         self._renew_when_due()  # whoever has slept past its lease stores nothing
@@ -327,7 +217,7 @@ class SegmentRun:
             self._database.results.record(self._segment, results, sources, self._kind)
         self._record(results)
 
-    def _copy_reused(self, arrived: dict[str, Made | Reused | ImageResult]) -> None:
+    def _copy_reused(self, arrived: dict[str, Outcome]) -> None:
         """Gives this request files of its own; what is gone by now is fetched, and arrives anew."""
         reused = {url: one for url, one in arrived.items() if isinstance(one, Reused)}
         if not reused:
@@ -387,7 +277,3 @@ class SegmentRun:
 
     def _counts(self) -> Counts:
         return Counts.of(self._results)
-
-
-def _failed(code: str, message: str, permanent: bool) -> ImageResult:
-    return ImageResult(ImageStatus.FAILED, error=ImageError(code, message, permanent))
