@@ -9,7 +9,7 @@ from app.catalog.cells import url_at, url_places
 from app.catalog.columns import Columns, find_columns
 from app.catalog.encodings import find_encoding
 from app.catalog.table import Dialect, Record, Table, read_sheet, read_table
-from app.catalog.urls import PLAIN_URL, BadUrl, RelativeUrl, absolute_url, shown
+from app.catalog.urls import PLAIN_URLS, BadUrl, RelativeUrl, absolute_url, shown
 from app.errors import BadCatalog, BadRequest
 from app.models import Fault, FaultCode, ImageUrl, Row
 
@@ -195,18 +195,12 @@ def _plain_urls(cells: list[str], images: list[tuple[int, str]]) -> tuple[ImageU
     One match a URL and nothing else, since it runs a million times.
     """
     urls = []
-    is_plain = PLAIN_URL.fullmatch
     for index, header in images:
         cell = cells[index]
-        if not cell:
-            continue
-        if is_plain(cell):
-            urls.append(ImageUrl(cell, header))
-            continue
-        for url in cell.split("," if "," in cell else "|"):
-            if not is_plain(url):
+        if cell:
+            if not PLAIN_URLS.fullmatch(cell):
                 return None
-            urls.append(ImageUrl(url, header))
+            urls += [ImageUrl(url, header) for url in cell.split("," if "," in cell else "|")]
     return tuple(urls) if len(urls) <= MAX_URLS_A_ROW else None
 
 
