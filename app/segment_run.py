@@ -105,25 +105,30 @@ class SegmentRun:
         Of a cancelled request what is under way is recorded, and the rest as cancelled.
         """
         try:
-            self._database.products.take_over(self._segment)
-            while self._look_up_places(self._database.products.read(self._segment)):
+            rows = self._database.products
+            rows.take_over(self._segment)
+            products = rows.read(self._segment)
+            while self._look_up_places(products):
                 if self._cancellation.is_seen:
-                    self._database.products.cancel(self._segment, _CANCELLED)
-                    continue
-                claims = self._database.results.claim(self._segment, self._places)
-                self._record(claims.done)
-                self._make(claims.mine)
-                self._await_held(claims.held)
+                    rows.cancel(self._segment, _CANCELLED)
+                    products = rows.read(self._segment)
+                else:
+                    self._work_off_open()
+                    products = rows.read_open(self._segment)
             self._database.segments.finish(self._segment, self._counts())
         finally:
             self._under_way.end()
 
-    def _look_up_places(self, products: Iterable[Product]) -> bool:
-        """Where each distinct URL that is still to be made belongs; False when none is.
+    def _work_off_open(self) -> None:
+        """What is still open then is read again before the segment ends: a server that was killed
+        meanwhile may have forgotten what it had acknowledged but not journaled."""
+        claims = self._database.results.claim(self._segment, self._places)
+        self._record(claims.done)
+        self._make(claims.mine)
+        self._await_held(claims.held)
 
-        What was recorded is read again before the segment ends: a server that was killed
-        meanwhile may have forgotten what it had acknowledged but not journaled.
-        """
+    def _look_up_places(self, products: Iterable[Product]) -> bool:
+        """Where each distinct URL that is still to be made belongs; False when none is."""
         self._places.clear()
         for product in products:
             for position, image in enumerate(product.images, start=1):

@@ -53,7 +53,14 @@ class Products:
         self._products.update_many(_rows(segment), {"$set": {"fence": segment.token}})
 
     def read(self, segment: Segment) -> list[Product]:
-        found = self._products.find(_rows(segment), {"row": 1, "images": 1, "fence": 1})
+        return self._read(_rows(segment))
+
+    def read_open(self, segment: Segment) -> list[Product]:
+        """Those of which an image has no result."""
+        return self._read(_rows(segment) | {"images.status": "pending"})
+
+    def _read(self, query: Document) -> list[Product]:
+        found = self._products.find(query, {"row": 1, "images": 1, "fence": 1})
         return [product_of(document) for document in found.sort("row", 1)]
 
     def let_go(self, segment: Segment) -> None:
