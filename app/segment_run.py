@@ -26,6 +26,7 @@ from app.dispatch import Dispatcher
 from app.errors import ImageFailed, Unavailable
 from app.hosts import host_of
 from app.making import Fetched, ImageMaker, Job, Made, Unwanted
+from app.metrics import Metrics
 from app.models import (
     Batch,
     Counts,
@@ -91,6 +92,7 @@ class SegmentRun:
         cancellation: Cancellation,
         tell_progress: Callable[[], None],
         make_way: Callable[[], None],
+        metrics: Metrics,
     ):
         self._batch = batch
         self._segment = segment
@@ -103,6 +105,7 @@ class SegmentRun:
         self._stopping = stopping
         self._tell_progress = tell_progress
         self._make_way = make_way
+        self._metrics = metrics
         self._places: dict[str, list[Place]] = {}
         self._results: dict[Place, ImageResult] = {}
         self._kind = maker.kind_of(batch)
@@ -129,6 +132,7 @@ class SegmentRun:
             while self._look_up_places(self._database.products.read(self._segment)):
                 if self._cancellation.is_seen:
                     self._database.products.cancel(self._segment, _CANCELLED)
+                    self._metrics.images_cancelled(len(self._places))
                     continue
                 claims = self._database.results.claim(self._segment, self._places)
                 self._record(claims.done)
@@ -304,6 +308,7 @@ class SegmentRun:
         """First the files, then by URL, then by place: a death in between costs a copy at most,
         not a second fetch."""
         self._renew_when_due()  # whoever has slept past its lease stores nothing
+        began_at = time.monotonic()
         made = [arrival for arrival in arrived.values() if isinstance(arrival, Made)]
         try:
             if made:
@@ -321,11 +326,19 @@ class SegmentRun:
             for url, arrival in arrived.items()
             if not isinstance(arrival, ImageResult) and arrival.source
         }
+        timings = [one.timings for one in made]
+        stored_at = time.monotonic()
         arrived.clear()  # what they hold is on the disk, and the database may take its time
         made.clear()
         if results:
             self._database.results.record(self._segment, results, sources, self._kind)
         self._record(results)
+        self._metrics.images_recorded(
+            results.values(),
+            timings,
+            store_seconds=stored_at - began_at,
+            record_seconds=time.monotonic() - stored_at,
+        )
 
     def _copy_reused(self, arrived: dict[str, Made | Reused | ImageResult]) -> None:
         """Gives this request files of its own; what is gone by now is fetched, and arrives anew."""
