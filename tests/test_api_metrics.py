@@ -79,6 +79,18 @@ def test_a_webhook_is_counted_until_it_is_delivered(upload, origin, jpeg, scrape
     assert scrape()["pressroom_pending_webhooks",] == 1
 
 
+def test_what_an_alert_looks_for_is_told_before_it_happens(scrape):
+    found = scrape()
+
+    for key in (
+        ("pressroom_http_requests_total", "POST", "/upload", "503"),
+        ("pressroom_http_requests_total", "GET", "/status/<request_id>", "500"),
+        ("pressroom_requests_ended_total", "failed"),
+        ("pressroom_webhook_tries_total", "no_answer", "failed"),
+    ):
+        assert found[key] == 0
+
+
 def test_nobody_can_make_up_new_series(client, scrape):
     for number in range(3):
         client.get(f"/nowhere/{number}")

@@ -144,8 +144,9 @@ def test_gauges_are_read_when_somebody_asks():
 
 
 @pytest.fixture
-def sharing(tmp_path):
+def sharing(tmp_path, monkeypatch):
     """A function that begins the metrics of one more process; all are stopped afterwards."""
+    monkeypatch.setattr("app.metrics.sharing.PUBLISH_SECONDS", 0.05)
     begun = []
 
     def begin():

@@ -67,6 +67,15 @@ def test_every_line_of_a_job_says_whose_it_is(service, wait_for):
     assert SECRET not in service.log()
 
 
+def test_a_link_that_lets_its_reader_open_an_image_is_not_told(service):
+    folder = f"/processed/{uuid.uuid4()}"
+
+    call(service, "GET", f"{folder}/1-1-a-cat-9f2c41d07ab3.jpg")
+
+    assert len(access(service, f"{folder}/1-1-a-cat-….jpg")) == 1
+    assert "9f2c41d07ab3" not in service.log()
+
+
 def test_one_request_leaves_no_id_to_the_next_in_its_thread(service):
     call(service, "GET", f"/status/{uuid.uuid4()}")
     for _ in range(20):

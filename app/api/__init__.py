@@ -27,7 +27,7 @@ from app.api.retry import blueprint as retry
 from app.api.samples import blueprint as samples
 from app.api.session import blueprint as session
 from app.api.status import blueprint as status
-from app.api.traffic import register_traffic
+from app.api.traffic import register_routes, register_traffic
 from app.api.upload import blueprint as upload
 from app.api.webhook import blueprint as webhook
 from app.config import Settings
@@ -68,6 +68,7 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
         session,
     ):
         app.register_blueprint(blueprint)
+    register_routes(app, shared.metrics)
     register_errors(app)
     register_pages(app, settings)
     register_owner(app, settings.keys)

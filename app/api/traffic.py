@@ -4,6 +4,7 @@ A path is logged without its query, which may hold what is nobody's business. Re
 else, so that it sees first what comes and last what goes.
 """
 
+import re
 import time
 
 import structlog
@@ -15,6 +16,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked every few seconds by machines: told at DEBUG only."""
 _SHOWN_CHARACTERS = 500
+_IMAGE_DIGEST = re.compile(r"-[0-9a-f]{12}(?=\.[a-z]+$)")
+"""Whoever knows it may open the image."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,11 +39,18 @@ def register_traffic(app: Flask, metrics: Metrics) -> None:
         tell(
             "http",
             method=_method(),
-            path=request.path[:_SHOWN_CHARACTERS],
+            path=_IMAGE_DIGEST.sub("-…", request.path[:_SHOWN_CHARACTERS]),
             status=response.status_code,
             elapsed_ms=round(seconds * 1000, 1),
         )
         return response
+
+
+def register_routes(app: Flask, metrics: Metrics) -> None:
+    """Once all are there."""
+    for rule in app.url_map.iter_rules():
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            metrics.http_expected(method, rule.rule)
 
 
 def _method() -> str:

@@ -56,8 +56,9 @@ class Metrics:
         self._gauges: dict[Key, Callable[[], float]] = {}
         self.watch({meters.PROCESSES: lambda: 1, meters.RESIDENT: _resident_bytes})
         for meter in meters.METERS:
-            if meter.kind is Kind.COUNTER and not meter.labels:
-                self._add(meter, 0)
+            if meter.kind is Kind.COUNTER:
+                for labels in meter.known:
+                    self._add(meter, 0, *labels)
 
     def watch(self, gauges: Mapping[Meter, Callable[[], float]]) -> None:
         """Each is read whenever somebody asks."""
@@ -104,6 +105,12 @@ class Metrics:
             outcome = "delivered"
         with self._lock:
             self._add(meters.WEBHOOK_TRIES, 1, outcome, webhook.state.value)
+
+    def http_expected(self, method: str, route: str) -> None:
+        """There is such a route; what alerts look for is told of it from the start."""
+        with self._lock:
+            for status in ("500", "503"):
+                self._add(meters.HTTP_REQUESTS, 0, method, route, status)
 
     def http_answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """`method` and `route` are one of few: a caller must not be able to make up new ones."""

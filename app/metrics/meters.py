@@ -15,13 +15,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """What is measured; `bounds` are the upper ends of a histogram's buckets, rising."""
+    """What is measured; `bounds` are the upper ends of a histogram's buckets, rising.
+
+    `known` are labels of a counter that are told from the start, as 0: Prometheus does not see the
+    rise of what is new.
+    """
 
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
+    known: tuple[tuple[str, ...], ...] = ((),)
 
 
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
@@ -32,6 +37,7 @@ IMAGES = Meter(
     Kind.COUNTER,
     "Images dealt with, a URL that repeats in a segment once; code is empty for completed ones.",
     ("result", "code"),
+    known=(("completed", ""), ("cancelled", "cancelled")),
 )
 REUSED = Meter(
     "pressroom_images_reused_total",
@@ -58,7 +64,11 @@ STAGES = Meter(
     _QUICK,
 )
 REQUESTS_ENDED = Meter(
-    "pressroom_requests_ended_total", Kind.COUNTER, "Requests that came to their end.", ("status",)
+    "pressroom_requests_ended_total",
+    Kind.COUNTER,
+    "Requests that came to their end.",
+    ("status",),
+    known=(("completed",), ("failed",), ("cancelled",)),
 )
 REQUEST_SECONDS = Meter(
     "pressroom_request_seconds",
@@ -72,12 +82,20 @@ WEBHOOK_TRIES = Meter(
     Kind.COUNTER,
     "Tries to deliver a webhook: delivered, refused or no_answer; and its state since.",
     ("outcome", "state"),
+    known=(
+        ("delivered", "delivered"),
+        ("refused", "pending"),
+        ("refused", "failed"),
+        ("no_answer", "pending"),
+        ("no_answer", "failed"),
+    ),
 )
 HTTP_REQUESTS = Meter(
     "pressroom_http_requests_total",
     Kind.COUNTER,
     "HTTP requests that the application has answered.",
     ("method", "route", "status"),
+    known=(),
 )
 HTTP_SECONDS = Meter(
     "pressroom_http_request_seconds",
