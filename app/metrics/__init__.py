@@ -20,6 +20,7 @@ from app.models import Batch, BatchStatus, ImageResult, Timings, Webhook, Webhoo
 
 Key = tuple[str, tuple[str, ...]]
 """A meter's name, and the values of its labels in their order."""
+_SIZES = {meter.name: meter.size for meter in meters.METERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,10 @@ class Snapshot:
 
 
 def add_counts(counts: dict[Key, list[float]], more: Mapping[Key, list[float]]) -> None:
-    """Adds to `counts`; what does not fit, from a version with other buckets, is left out."""
+    """Adds to `counts`; what another version has counted in other buckets is left out."""
     for key, values in more.items():
-        known = counts.setdefault(key, [0.0] * len(values))
-        if len(known) == len(values):
+        if len(values) == _SIZES.get(key[0]):
+            known = counts.setdefault(key, [0.0] * len(values))
             known[:] = [old + new for old, new in zip(known, values, strict=True)]
 
 
@@ -147,7 +148,7 @@ class Metrics:
         key = (meter.name, labels)
         values = self._counts.get(key)
         if values is None:
-            values = self._counts[key] = [0.0] * (len(meter.bounds) + 2)
+            values = self._counts[key] = [0.0] * meter.size
         values[bisect_left(meter.bounds, value)] += 1
         values[-1] += value
 

@@ -28,6 +28,11 @@ class Meter:
     bounds: tuple[float, ...] = ()
     known: tuple[tuple[str, ...], ...] = ((),)
 
+    @property
+    def size(self) -> int:
+        """How many numbers are kept of it: see `Snapshot`."""
+        return len(self.bounds) + 2 if self.kind is Kind.HISTOGRAM else 1
+
 
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
 _LONG = (0.5, 1, 2.5, 5, 10, 30, 60, 180, 600, 1_800, 3_600, 10_800, 43_200)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from app.metrics import Key, Metrics, Snapshot
+from app.metrics import Key, Metrics, Snapshot, add_counts
 
 PUBLISH_SECONDS = 2.0
 
@@ -57,14 +57,13 @@ class SharedMetrics:
 
     def whole(self) -> Snapshot:
         """Of all that share the folder: this process as it is now, the others as published."""
-        others = Snapshot()
         with self._trying(), self._meeting():
+            whole = self.metrics.snapshot()
             for path in self._files_of_others():
                 if (found := _read(path)) is not None:
-                    others.add(Snapshot(found.counts) if _is_left(path) else found)
-        whole = self.metrics.snapshot()
-        whole.add(others)
-        return whole
+                    whole.add(Snapshot(found.counts) if _is_left(path) else found)
+            return whole
+        return self.metrics.snapshot()
 
     def _run(self) -> None:
         while True:
@@ -73,15 +72,22 @@ class SharedMetrics:
                 return
 
     def _publish(self) -> None:
-        """Adopts, writes, removes: a death in between counts twice what else would be lost."""
+        """Writes what the dead leave with its own before it removes theirs.
+
+        A death in between counts it twice, where it would else be lost and the sums fall.
+        """
         with self._trying(), self._meeting():
-            dead = [path for path in self._files_of_others() if _is_left(path)]
-            for path in dead:
-                if (found := _read(path)) is not None:
-                    self.metrics.adopt(found.counts)
-            self._write()
-            for path in dead:
-                path.unlink()
+            left = [path for path in self._files_of_others() if _is_left(path)]
+            found = [snapshot.counts for path in left if (snapshot := _read(path)) is not None]
+            own = self.metrics.snapshot()
+            for counts in found:
+                add_counts(own.counts, counts)
+            self._write(own)
+            for path in left:
+                if path != self._own_path():  # of an earlier process with our number
+                    path.unlink()
+            for counts in found:
+                self.metrics.adopt(counts)
 
     def _files_of_others(self) -> list[Path]:
         own = self._own_path()
@@ -90,8 +96,8 @@ class SharedMetrics:
     def _own_path(self) -> Path:
         return self._folder / f"{os.getpid()}-{id(self):x}.json"
 
-    def _write(self) -> None:
-        text = _text(self.metrics.snapshot())
+    def _write(self, snapshot: Snapshot) -> None:
+        text = _text(snapshot)
         if text == self._written:
             return
         draft = self._folder / "draft"

@@ -39,12 +39,12 @@ class _Families(Collector):
         match meter.kind:
             case Kind.COUNTER:
                 counter = CounterMetricFamily(meter.name, meter.help, labels=meter.labels)
-                for labels, values in self._counts(meter, 1):
+                for labels, values in self._counts(meter):
                     counter.add_metric(labels, values[0])
                 return counter
             case Kind.HISTOGRAM:
                 histogram = HistogramMetricFamily(meter.name, meter.help, labels=meter.labels)
-                for labels, values in self._counts(meter, len(meter.bounds) + 2):
+                for labels, values in self._counts(meter):
                     histogram.add_metric(labels, _buckets(meter, values), values[-1])
                 return histogram
             case Kind.GAUGE:
@@ -54,10 +54,9 @@ class _Families(Collector):
                         gauge.add_metric(labels, value)
                 return gauge
 
-    def _counts(self, meter: Meter, length: int) -> Iterator[tuple[tuple[str, ...], list[float]]]:
-        """Those of a version with other buckets cannot be told."""
+    def _counts(self, meter: Meter) -> Iterator[tuple[tuple[str, ...], list[float]]]:
         for (name, labels), values in self._snapshot.counts.items():
-            if name == meter.name and len(values) == length:
+            if name == meter.name:
                 yield labels, values
 
 
