@@ -16,9 +16,14 @@ class Budget:
     """Shared by threads; what is larger than all of it waits until nothing else is held."""
 
     def __init__(self, most: int):
-        self._most = most
+        self.most = most
         self._held = 0
         self._changed = threading.Condition()
+
+    @property
+    def held(self) -> int:
+        """What is lent at the moment."""
+        return self._held
 
     def room(self) -> "Room":
         """An empty one."""
@@ -29,7 +34,7 @@ class Budget:
 
         def fits() -> bool:
             others = self._held - old
-            return new <= old or not others or others + new <= self._most
+            return new <= old or not others or others + new <= self.most
 
         with self._changed:
             while not fits():

@@ -16,10 +16,17 @@ class Coders:
     """A thread pool whose queue is short: whoever brings more waits."""
 
     def __init__(self, threads: int):
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="coder")
         self._permits: queue.SimpleQueue[None] = queue.SimpleQueue()  # cheaper than a Semaphore
         for _ in range(threads * (1 + AHEAD)):
             self._permits.put(None)
+
+    @property
+    def busy(self) -> int:
+        """How many threads have an image."""
+        submitted = self._threads * (1 + AHEAD) - self._permits.qsize()
+        return min(submitted, self._threads)
 
     def submit(self, work: Callable[[], None]) -> None:
         """Waits for a place in the queue, and runs `work`, which must not raise, in turn.

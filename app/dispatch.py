@@ -66,6 +66,11 @@ class Dispatcher:
         self._is_looking = False
         self._later = _Timer()
 
+    @property
+    def busy(self) -> int:
+        """How many calls run."""
+        return self._busy_threads
+
     def submit(self, group: str, lane: str, work: Work, *, after_seconds: float = 0) -> None:
         """Runs `work` in a thread, in turn. It must not raise: nobody would hear of it.
 

@@ -116,7 +116,9 @@ class Intake:
         self._storage.check_room()
         idempotency = _idempotency(upload)  # of the bytes as they were sent
         with self._as_csv(upload) as upload:
-            return self._accept(_new_batch(upload, idempotency), upload)
+            batch = _new_batch(upload, idempotency)
+            with structlog.contextvars.bound_contextvars(request_id=batch.request_id):
+                return self._accept(batch, upload)
 
     def _accept(self, batch: Batch, upload: Upload) -> str:
         earlier = self._begin(batch)

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
@@ -30,6 +30,7 @@ from app.models import (
     ImageStatus,
     Place,
     Source,
+    Timings,
 )
 from app.reuse import Reused, identify, is_same, may_be_remembered
 from app.solo import CoderDied, SoloCoder
@@ -98,6 +99,8 @@ class Fetched:
     body: bytes
     room: Room
     source: Source | None = None
+    fetch_seconds: float = 0
+    arrived_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Made:
     content: bytes
     room: Room
     source: Source | None
+    timings: Timings
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ class ImageMaker:
                 return _reused(job, job.earlier, remembered)
             if not fetched.is_unchanged:
                 room.shrink(len(fetched.body))
-                return Fetched(fetched.body, room, remembered)
+                return Fetched(fetched.body, room, remembered, fetched.elapsed_seconds)
             asked = None
 
     def code(self, job: Job, source: Fetched) -> Made:
@@ -171,6 +175,7 @@ class ImageMaker:
     def _code(self, job: Job, source: Fetched) -> Made:
         if not job.is_wanted():
             raise Unwanted
+        began_at = time.monotonic()
         with _memory_file() as file:
             made = self._compress(job, source.body, file)
             content = os.pread(file.fileno(), file.tell(), 0)
@@ -185,7 +190,13 @@ class ImageMaker:
             len(content),
             kept_original=made.kept_original,
         )
-        return Made(result, content, source.room, source.source)
+        timings = Timings(
+            source.fetch_seconds,
+            began_at - source.arrived_at,
+            time.monotonic() - began_at,
+            job.started_at,
+        )
+        return Made(result, content, source.room, source.source, timings)
 
     def _compress(self, job: Job, source: bytes, file: BinaryIO) -> Compressed:
         if job.coder is not None:

@@ -173,6 +173,32 @@ class ImageResult:
         return name.startswith("{}-{}-".format(*place))
 
 
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long the stages of an image took; `began_at` is its first try's, as `time.monotonic()`.
+
+    `wait_seconds` is the time between the last byte and a free coder.
+    """
+
+    fetch_seconds: float
+    wait_seconds: float
+    compress_seconds: float
+    began_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What there is, and what is still to be done, of everybody and in all processes.
+
+    `requests` by state, a running one being `queued` until its work begins; `segments` by state.
+    """
+
+    requests: Mapping[str, int]
+    segments: Mapping[str, int]
+    pending_images: int
+    pending_webhooks: int
+
+
 SEGMENT_ROWS = 100
 """Of a segment, unless its rows have so many images that it ends before."""
 

@@ -30,6 +30,7 @@ from app.errors import (
 from app.every import Every
 from app.exports import Exports
 from app.making import ImageMaker
+from app.metrics import Metrics
 from app.milestones import Milestones
 from app.models import Batch, BatchStatus, Segment, WebhookEvents
 from app.removal import leave_nothing
@@ -61,6 +62,7 @@ class Pipeline:
         maker: ImageMaker,
         submit: Callable[[str], None],
         deliver_webhooks: Callable[[], None],
+        metrics: Metrics,
     ):
         self.database = database
         self.storage = storage
@@ -68,6 +70,7 @@ class Pipeline:
         self.dispatcher = dispatcher
         self.coders = coders
         self.maker = maker
+        self.metrics = metrics
         self.stopping = threading.Event()
         self._cancellations = Cancellations(lambda id_: database.control.is_cancelling(id_))
         self._rest_until = 0.0
@@ -82,14 +85,15 @@ class Pipeline:
         left may all wait for slow hosts.
         Raises Unavailable while database or storage are away; what was claimed is put back.
         """
-        self._check_room(segment_id.partition(":")[0])
+        request_id = segment_id.partition(":")[0]
+        self._check_room(request_id)
         segment = None if self.stopping.is_set() else self.database.segments.claim(segment_id)
         if segment is None:
             return
         try:
             self._work_off(segment, step_aside)
         except LostClaim as error:
-            log.info("segment lost", segment=segment_id, reason=str(error))
+            log.info("segment lost", request_id=request_id, segment=segment_id, reason=str(error))
             leave_nothing(segment.request_id, self.database, self.storage)
         except Stopped:
             self._put_back(segment)
@@ -99,7 +103,7 @@ class Pipeline:
             self._put_back(segment)
             raise
         except Exception:  # a bug: the claim runs out and it is tried again, but not for ever
-            log.exception("segment failed", segment=segment_id)
+            log.exception("segment failed", request_id=request_id, segment=segment_id)
             if segment.fruitless_claims >= HOPELESS_CLAIMS:
                 self._give_up(segment.request_id)
         else:
@@ -144,6 +148,7 @@ class Pipeline:
                 cancellation=cancellation,
                 tell_progress=tell,
                 make_way=make_way,
+                metrics=self.metrics,
             ).work_off()
 
     def _put_back(self, segment: Segment) -> None:
@@ -241,5 +246,6 @@ class Pipeline:
             error=error,
             counts=counts,
         )
+        self.metrics.request_ended(batch, status)
         log.info("request ended", request_id=batch.request_id, status=status.value)
         self._deliver_webhooks()

@@ -18,6 +18,7 @@ from app.coding import Coders
 from app.database import Database
 from app.dispatch import Dispatcher
 from app.making import ImageMaker, Job, Made
+from app.metrics import Metrics
 from app.models import (
     Batch,
     Counts,
@@ -75,6 +76,7 @@ class SegmentRun:
         cancellation: Cancellation,
         tell_progress: Callable[[], None],
         make_way: Callable[[], None],
+        metrics: Metrics,
     ):
         self._batch = batch
         self._segment = segment
@@ -84,6 +86,7 @@ class SegmentRun:
         self._stopping = stopping
         self._tell_progress = tell_progress
         self._make_way = make_way
+        self._metrics = metrics
         self._places: dict[str, list[Place]] = {}
         self._results: dict[Place, ImageResult] = {}
         self._kind = maker.kind_of(batch)
@@ -111,6 +114,7 @@ class SegmentRun:
             while self._look_up_places(products):
                 if self._cancellation.is_seen:
                     rows.cancel(self._segment, _CANCELLED)
+                    self._metrics.images_cancelled(len(self._places))
                     products = rows.read(self._segment)
                 else:
                     self._work_off_open()
@@ -199,6 +203,7 @@ class SegmentRun:
         """First the files, then by URL, then by place: a death in between costs a copy at most,
         not a second fetch."""
         self._renew_when_due()  # whoever has slept past its lease stores nothing
+        began_at = time.monotonic()
         made = [arrival for arrival in arrived.values() if isinstance(arrival, Made)]
         try:
             if made:
@@ -216,11 +221,19 @@ class SegmentRun:
             for url, arrival in arrived.items()
             if not isinstance(arrival, ImageResult) and arrival.source
         }
+        timings = [one.timings for one in made]
+        stored_at = time.monotonic()
         arrived.clear()  # what they hold is on the disk, and the database may take its time
         made.clear()
         if results:
             self._database.results.record(self._segment, results, sources, self._kind)
         self._record(results)
+        self._metrics.images_recorded(
+            results.values(),
+            timings,
+            store_seconds=stored_at - began_at,
+            record_seconds=time.monotonic() - stored_at,
+        )
 
     def _copy_reused(self, arrived: dict[str, Outcome]) -> None:
         """Gives this request files of its own; what is gone by now is fetched, and arrives anew."""

@@ -4,6 +4,7 @@ Build after a fork, never before: database clients and curl handles do not survi
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.addresses import AddressGuard, parse_allowed_addresses
@@ -22,6 +23,8 @@ from app.exports import Exports
 from app.hosts import FIRST_CONNECTIONS, Hosts
 from app.intake import Intake
 from app.making import IN_FLIGHT_BYTES, PIXELS_IN_FLIGHT, ImageMaker
+from app.metrics import Metrics, meters
+from app.metrics.sharing import SharedMetrics
 from app.outbound import Outbound
 from app.pipeline import Pipeline
 from app.sources import Polite, Samples, Sources
@@ -48,6 +51,7 @@ class Services:
     coders: Coders
     deliverer: Deliverer
     sweeper: Sweeper
+    shared_metrics: SharedMetrics
     private_server: PrivateServer | None
 
     def start(self) -> None:
@@ -62,13 +66,16 @@ class Services:
         self.dispatcher.stop()
         self.coders.stop()
         self.deliverer.stop()
+        self.shared_metrics.stop()
         self.outbound.close()
         self.database.close()
         if self.private_server:
             self.private_server.stop()
 
 
-def build(settings: Settings, *, processes: int = 1) -> Services:
+def build(
+    settings: Settings, *, processes: int = 1, shared_metrics: SharedMetrics | None = None
+) -> Services:
     """With the memory shared out among so many processes.
 
     Raises SettingsError, and DatabaseUnavailable when there is no database to begin with.
@@ -83,12 +90,14 @@ def build(settings: Settings, *, processes: int = 1) -> Services:
         if private_server:  # or the next try would join a server that nobody looks after
             private_server.stop()
         raise
+    shared_metrics = shared_metrics or build_metrics(settings)
+    metrics = shared_metrics.metrics
     storage = build_storage(settings)
     exports = Exports(database, storage, settings.base_url)
     outbound = _outbound(settings)
     samples = build_samples(settings)
     deliverer = Deliverer(
-        database, outbound, settings.webhook_secrets, f"{settings.base_url}/webhook"
+        database, outbound, settings.webhook_secrets, f"{settings.base_url}/webhook", metrics
     )
     dispatcher = Dispatcher(
         "image",
@@ -98,16 +107,21 @@ def build(settings: Settings, *, processes: int = 1) -> Services:
     )
     hosts = Hosts(dispatcher, settings.per_host_connections)
     coders = Coders(settings.compress_workers)
+    maker = _maker(settings, Sources(samples, Polite(outbound, hosts)), processes)
     pipeline = Pipeline(
         database=database,
         storage=storage,
         exports=exports,
         dispatcher=dispatcher,
         coders=coders,
-        maker=_maker(settings, Sources(samples, Polite(outbound, hosts)), processes),
+        maker=maker,
         submit=lambda segment_id: engine.submit(segment_id),
         deliver_webhooks=deliverer.deliver_due,
+        metrics=metrics,
     )
+    if not settings.worker_processes:  # else the pools of this process are never used
+        metrics.watch(_pools(settings, dispatcher, coders, maker))
+    shared_metrics.start()
     engine = _engine(settings, pipeline)
     return Services(
         settings=settings,
@@ -136,6 +150,7 @@ def build(settings: Settings, *, processes: int = 1) -> Services:
             keep_database_running=private_server.ensure_running if private_server else _no_need,
             retention_days=settings.retention_days,
         ),
+        shared_metrics=shared_metrics,
         private_server=private_server,
     )
 
@@ -161,6 +176,26 @@ def build_storage(settings: Settings) -> Storage:
 def build_samples(settings: Settings) -> Samples:
     """As above."""
     return Samples(PROJECT_DIR / "samples", settings.base_url)
+
+
+def build_metrics(settings: Settings) -> SharedMetrics:
+    """As above; begun with the rest."""
+    return SharedMetrics(Metrics(), settings.data_dir / "metrics")
+
+
+def _pools(
+    settings: Settings, dispatcher: Dispatcher, coders: Coders, maker: ImageMaker
+) -> dict[meters.Meter, Callable[[], float]]:
+    return {
+        meters.FETCHES: lambda: dispatcher.busy,
+        meters.FETCHES_LIMIT: lambda: settings.download_workers,
+        meters.CODERS: lambda: coders.busy,
+        meters.CODERS_LIMIT: lambda: settings.compress_workers,
+        meters.MEMORY: lambda: maker.memory.held,
+        meters.MEMORY_LIMIT: lambda: maker.memory.most,
+        meters.PIXELS: lambda: maker.pixels.held,
+        meters.PIXELS_LIMIT: lambda: maker.pixels.most,
+    }
 
 
 def _outbound(settings: Settings) -> Outbound:

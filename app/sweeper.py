@@ -77,12 +77,13 @@ class Sweeper:
 
     def _each(self, request_id: str, act: Callable[[str], None]) -> None:
         """One request that goes wrong must not keep the others waiting."""
-        try:
-            act(request_id)
-        except Unavailable:
-            raise
-        except Exception:
-            log.exception("sweep failed", request_id=request_id)
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                act(request_id)
+            except Unavailable:
+                raise
+            except Exception:
+                log.exception("sweep failed")
 
     def _remove(self, request_id: str) -> None:
         remove(request_id, self._database, self._storage)

@@ -25,6 +25,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from app.database import Database
 from app.errors import BadRequest, PressroomError, Unavailable
+from app.metrics import Metrics
 from app.models import Batch, BatchStatus, Counts, Webhook, WebhookState
 from app.outbound import Outbound, PostFailed
 
@@ -143,12 +144,18 @@ class Deliverer:
     """Sends what is due, many at once, so that dead receivers do not delay a live one."""
 
     def __init__(
-        self, database: Database, outbound: Outbound, secrets: Sequence[str], own_receiver: str
+        self,
+        database: Database,
+        outbound: Outbound,
+        secrets: Sequence[str],
+        own_receiver: str,
+        metrics: Metrics,
     ):
         self._database = database
         self._outbound = outbound
         self._secrets = secrets
         self._own_receiver = own_receiver
+        self._metrics = metrics
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="webhook")
         self._changed = threading.Condition()
         self._under_way: Counter[str] = Counter()
@@ -175,6 +182,7 @@ class Deliverer:
     def _deliver(self, webhook: Webhook) -> None:
         try:
             tried = self._post(webhook)
+            self._metrics.webhook_tried(tried)
             sets_another_free = self._database.batches.record_webhook(tried)
             log.info(
                 "webhook tried",

@@ -7,10 +7,14 @@ import os
 import signal
 import sys
 
+import structlog
+
 from app.config import Settings, read_settings
 from app.errors import Unavailable
 from app.logs import configure_logs
 from app.services import build
+
+log = structlog.get_logger(__name__)
 
 
 def main() -> None:
@@ -22,7 +26,8 @@ def main() -> None:
     try:
         services = build(settings, processes=max(1, whole.worker_processes))
     except Unavailable as error:
-        sys.exit(f"a worker waits: {error}")
+        log.warning("worker waits", reason=str(error))
+        sys.exit(1)
     for line in sys.stdin:
         services.engine.submit(line.strip())
     services.stop()

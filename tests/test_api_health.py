@@ -2,6 +2,8 @@
 
 import threading
 import time
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 from pydantic import SecretStr
@@ -128,6 +130,18 @@ def test_a_full_disk_is_named(readiness_of, services):
     assert reply.json["checks"]["storage"] == "ok"
 
 
+def test_a_full_disk_below_data_dir_alone_is_named_too(readiness_of, services, settings):
+    settings.data_dir.mkdir(exist_ok=True)
+
+    def usage(path):
+        return SimpleNamespace(free=1_000 if path == settings.data_dir else 1_000_000)
+
+    with patch("shutil.disk_usage", usage):
+        reply = readiness_of(lambda _: services, min_free_bytes=1_001)
+
+    assert_lacks(reply, "disk", "DATA_DIR has 1,000 bytes free")
+
+
 def test_a_folder_that_cannot_be_written_to_is_named_but_not_its_path(
     readiness_of, services, tmp_path
 ):
@@ -136,7 +150,7 @@ def test_a_folder_that_cannot_be_written_to_is_named_but_not_its_path(
 
     reply = readiness_of(lambda _: services, processed_dir=in_the_way)
 
-    assert_lacks(reply, "storage", "the disk refuses")
+    assert_lacks(reply, "storage", "processed/: the disk refuses")
     assert str(tmp_path) not in reply.text
 
 

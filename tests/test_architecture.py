@@ -22,6 +22,7 @@ ONLY_IN = {
     "stream_zip": ("app/archive.py",),
     "python_calamine": ("app/catalog/sheet_reader.py",),
     "xlsxwriter": ("app/catalog/workbook_writing.py",),
+    "prometheus_client": ("app/metrics/text.py",),
 }
 
 LAYERS = [
@@ -39,6 +40,7 @@ LAYERS = [
         "dispatch",
         "hosts",
         "logs",
+        "metrics",
         "outbound",
         "receiving",
     },

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -103,3 +104,20 @@ def test_json_stays_json(written):
     structlog.get_logger().info("it", reason='C:\\ "quoted" ann-"1"-key')
 
     assert json.loads(written())["reason"] == 'C:\\ "quoted" ***'
+
+
+@pytest.mark.parametrize("written", ["json"], indirect=True)
+@pytest.mark.parametrize("source", ["ours", "a library's"])
+def test_a_line_of_json_says_when_where_how_bad_about_what_and_why(written, source):
+    structlog.contextvars.bind_contextvars(request_id="87e98b85")
+    logger = structlog.get_logger("there") if source == "ours" else logging.getLogger("there")
+    try:
+        fail("why")
+    except RuntimeError:
+        logger.exception("what")
+    structlog.contextvars.clear_contextvars()
+
+    line = json.loads(written())
+    assert line.pop("exception").startswith("RuntimeError: why (at tests/test_logs.py:")
+    assert datetime.fromisoformat(line.pop("timestamp")).tzinfo is UTC
+    assert line == {"event": "what", "level": "error", "logger": "there", "request_id": "87e98b85"}

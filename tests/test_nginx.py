@@ -62,6 +62,7 @@ def nginx(folder, ports, service_port):
         "/etc/ssl/pressroom/fullchain.pem": str(folder / "valid.pem"),
         "/etc/ssl/pressroom/privkey.pem": str(folder / "valid.pem"),
         "images.example.com": "localhost",
+        "/var/www/html": str(folder),
     }
     conf = CONF
     for documented, here in places.items():
@@ -148,6 +149,19 @@ def test_plain_http_leads_to_https(site):
 
     assert reply.status_code == 308
     assert reply.headers["Location"].startswith("https://localhost/")
+
+
+def test_a_certificate_can_be_renewed_over_plain_http(site):
+    folder = site.service.folder / ".well-known" / "acme-challenge"
+    folder.mkdir(parents=True)
+    (folder / "token").write_text("the answer")
+    url = f"http://localhost:{site.ports.http}"
+
+    there = site.call("GET", "/.well-known/acme-challenge/token", url)
+    missing = site.call("GET", "/.well-known/acme-challenge/other", url)
+
+    assert (there.status_code, there.text) == (200, "the answer")
+    assert missing.status_code == 308
 
 
 def test_the_body_limit_is_that_of_the_service(site):

@@ -5,6 +5,7 @@ neither documents nor files.
 """
 
 import threading
+from functools import partial
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
@@ -15,6 +16,8 @@ from app.api.errors import register_errors
 from app.api.health import blueprint as health
 from app.api.images_zip import blueprint as images_zip
 from app.api.lazy import LazyServices
+from app.api.metrics import blueprint as metrics
+from app.api.metrics import register_metrics
 from app.api.owner import register_owner
 from app.api.pages import register_pages
 from app.api.processed import blueprint as processed
@@ -24,10 +27,11 @@ from app.api.retry import blueprint as retry
 from app.api.samples import blueprint as samples
 from app.api.session import blueprint as session
 from app.api.status import blueprint as status
+from app.api.traffic import register_routes, register_traffic
 from app.api.upload import blueprint as upload
 from app.api.webhook import blueprint as webhook
 from app.config import Settings
-from app.services import Services
+from app.services import Services, build, build_metrics
 
 
 def register_api(app: Flask, settings: Settings, services: Services | None) -> None:
@@ -36,7 +40,12 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
     At most a quarter of the web threads may hold a `pressroom_slots` permit, to wait or to stream,
     so that short requests always find a thread.
     """
-    app.extensions["pressroom"] = LazyServices(settings, services)
+    shared = services.shared_metrics if services else build_metrics(settings)
+    register_metrics(app, shared)
+    register_traffic(app, shared.metrics)
+    app.extensions["pressroom"] = LazyServices(
+        settings, services, build=partial(build, shared_metrics=shared)
+    )
     app.extensions["pressroom_slots"] = threading.BoundedSemaphore(
         max(1, settings.web_threads // 4)
     )
@@ -52,12 +61,14 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
         samples,
         webhook,
         health,
+        metrics,
         retry,
         cancel,
         requests,
         session,
     ):
         app.register_blueprint(blueprint)
+    register_routes(app, shared.metrics)
     register_errors(app)
     register_pages(app, settings)
     register_owner(app, settings.keys)

@@ -1,5 +1,6 @@
 """`GET /healthz`: the process answers. `GET /readyz`: it can do its work, or what it lacks."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,13 +56,23 @@ def _check_database(lazy: LazyServices) -> None:
 
 def _check_storage(lazy: LazyServices) -> None:
     for area in ("uploads", "processed", "outputs"):
-        with lazy.storage.create(area) as file:
-            file.write(bytes(_PROBE_BYTES))  # on a full disk an empty file can still be made
-            file.flush()
+        try:
+            with lazy.storage.create(area) as file:
+                file.write(bytes(_PROBE_BYTES))  # on a full disk an empty file can still be made
+                file.flush()
+        except Unavailable as error:
+            raise Unavailable(f"{area}/: {error}") from error
 
 
 def _check_disk(lazy: LazyServices) -> None:
+    """Also where uploads wait until they are read, and the private MongoDB server writes."""
     lazy.storage.check_room()
+    data_dir, least_bytes = lazy.settings.data_dir, lazy.settings.min_free_bytes
+    if data_dir.is_dir() and (free_bytes := shutil.disk_usage(data_dir).free) < least_bytes:
+        raise Unavailable(
+            f"the disk of DATA_DIR has {free_bytes:,} bytes free, fewer than "
+            f"MIN_FREE_BYTES={least_bytes}; make room or lower it"
+        )
 
 
 def _check_ca_bundle(lazy: LazyServices) -> None:

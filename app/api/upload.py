@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
+import structlog
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import Field
@@ -62,6 +63,7 @@ def upload() -> ResponseReturnValue:
         return jsonify(_report_body(services.intake.check(sent)))
     services.database.ping(DATABASE_SECONDS)  # storing has no deadline: a million rows take a while
     request_id = services.intake.accept(sent)
+    structlog.contextvars.bind_contextvars(request_id=request_id)
     ended, headers = wait_for_end(services, request_id)
     if ended:
         return jsonify(ended), 200, headers

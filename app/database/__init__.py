@@ -16,6 +16,7 @@ from app.database.batches import Batches
 from app.database.control import Control
 from app.database.errors import translate_connection_errors
 from app.database.events import Events
+from app.database.load import Loads
 from app.database.products import Products
 from app.database.rates import Rates
 from app.database.results import Results
@@ -41,6 +42,7 @@ class Database:
     results: Results
     events: Events
     rates: Rates
+    loads: Loads
 
     @translate_connection_errors
     def ping(self, timeout_seconds: float) -> None:
@@ -87,6 +89,7 @@ def connect(uri: str, name: str) -> Database:
         Results(database),
         Events(database),
         Rates(database),
+        Loads(database),
     )
 
 

@@ -57,12 +57,14 @@ class ThreadEngine:
             self._running += 1
         request_id = segment_id.partition(":")[0]
         turn = _Turn(partial(self._count_aside, request_id))
+        structlog.contextvars.clear_contextvars()  # the thread has run others before
+        structlog.contextvars.bind_contextvars(request_id=request_id, segment=segment_id)
         try:
             self._run_segment(segment_id, turn.step_aside)
         except Unavailable as error:
-            log.warning("segment waits", segment=segment_id, reason=str(error))
+            log.warning("segment waits", reason=str(error))
         except Exception:  # the edge of the thread: nobody else would hear of it
-            log.exception("segment failed", segment=segment_id)
+            log.exception("segment failed")
         finally:
             turn.end()
             with self._changed:

@@ -1,0 +1,80 @@
+"""`GET /metrics` for Prometheus: of all processes that share DATA_DIR, and of the database.
+
+It answers while the database is away, without what only that knows.
+"""
+
+import threading
+import time
+from typing import cast
+
+from flask import Blueprint, Flask, Response, current_app
+
+from app.api.lazy import LazyServices, lazy_services
+from app.api.parsing import NoParameters, read_query
+from app.config import VERSION
+from app.database import deadline
+from app.errors import Unavailable
+from app.metrics import Key, Snapshot, meters
+from app.metrics.sharing import SharedMetrics
+from app.metrics.text import CONTENT_TYPE, text_of
+from app.models import Load
+
+KEPT_SECONDS = 5.0
+"""However many scrape, the database counts no more often."""
+PATIENCE_SECONDS = 2.0
+
+blueprint = Blueprint("metrics", __name__)
+
+
+def register_metrics(app: Flask, shared: SharedMetrics) -> None:
+    app.extensions["pressroom_metrics"] = shared
+    app.extensions["pressroom_load"] = _KeptLoad()
+
+
+@blueprint.get("/metrics")
+def show_metrics() -> Response:
+    read_query(NoParameters)
+    shared = cast(SharedMetrics, current_app.extensions["pressroom_metrics"])
+    kept = cast(_KeptLoad, current_app.extensions["pressroom_load"])
+    whole = shared.whole()
+    load = kept.read(lazy_services())
+    whole.add(Snapshot(gauges=_gauges(load)))
+    return Response(text_of(whole), content_type=CONTENT_TYPE)
+
+
+class _KeptLoad:
+    """What the database last said, for a while; also that it said nothing."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._read_at = -KEPT_SECONDS
+        self._load: Load | None = None
+
+    def read(self, lazy: LazyServices) -> Load | None:
+        with self._lock:
+            if time.monotonic() - self._read_at >= KEPT_SECONDS:
+                self._load = _read_load(lazy)
+                self._read_at = time.monotonic()
+            return self._load
+
+
+def _read_load(lazy: LazyServices) -> Load | None:
+    """None while the database is away, or takes too long."""
+    try:
+        with deadline(PATIENCE_SECONDS):
+            return lazy.get(PATIENCE_SECONDS).database.loads.read()
+    except Unavailable:
+        return None
+
+
+def _gauges(load: Load | None) -> dict[Key, float]:
+    gauges: dict[Key, float] = {
+        (meters.BUILD.name, (VERSION,)): 1,
+        (meters.DATABASE_UP.name, ()): load is not None,
+    }
+    if load is not None:
+        gauges |= {(meters.REQUESTS.name, (state,)): n for state, n in load.requests.items()}
+        gauges |= {(meters.SEGMENTS.name, (state,)): n for state, n in load.segments.items()}
+        gauges[meters.PENDING_IMAGES.name, ()] = load.pending_images
+        gauges[meters.PENDING_WEBHOOKS.name, ()] = load.pending_webhooks
+    return gauges
