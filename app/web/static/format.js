@@ -34,8 +34,11 @@ export function duration(seconds) {
 /** Messages of the service begin small, as they follow a name elsewhere. */
 export const sentence = (message) => message.charAt(0).toUpperCase() + message.slice(1);
 
+/** The page speaks English; which one decides how its dates look. */
+const english = navigator.languages.find((language) => language.startsWith("en")) || "en-GB";
+
 export const moment = (iso) =>
-  new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" }).format(new Date(iso));
+  new Intl.DateTimeFormat(english, { dateStyle: "medium", timeStyle: "short" }).format(new Date(iso));
 
 /** The last part of a URL's path, as written; what people call the picture. */
 export function nameOf(url) {

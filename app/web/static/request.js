@@ -139,6 +139,7 @@ function showOutcome({ status, error, progress }) {
   if (cancelled) counts.push(`${count(cancelled)} cancelled`);
   if (reused) counts.push(`${count(reused)} taken from an earlier request`);
   byId("outcome-counts").textContent = counts.join(" · ");
+  byId("outcome").classList.toggle("without-pictures", !completed);
   if (status === "failed") notify(alert, `The request could not be finished: ${error}`);
   announce(`The request is ${status}. ${counts.join(", ")}. ${percent} percent smaller.`);
 }
