@@ -63,11 +63,11 @@ def origin_of(url):
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def serious_faults(page):
+def serious_faults(page, **options):
     """What axe-core has to say of the page as it is, as text; empty when all is well."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")["violations"]
+    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
     return [
         f"{fault['id']}: {node['target']} {node['failureSummary']}"
         for fault in found

@@ -128,6 +128,15 @@ def test_a_file_that_cannot_be_used_says_why_and_cannot_be_sent(page, content, s
     expect(page.locator("#send")).to_be_enabled()
 
 
+def test_a_file_that_is_too_large_is_not_even_sent(page):
+    page.evaluate("document.body.dataset.maxBytes = 10")
+
+    choose(page, {"name": "large.csv", "mimeType": "text/csv", "buffer": bytes(11)})
+
+    expect(page.locator("#start-alert")).to_contain_text("11 bytes; at most 10 bytes")
+    expect(page.locator("#drop")).to_be_visible()
+
+
 def test_faults_are_shown_with_their_place_and_may_stop_the_whole(page):
     content = b"SKU,Images\n1,http://h/a.jpg\n2,<b>no url</b>\n"
     choose(page, {"name": "faulty.csv", "mimeType": "text/csv", "buffer": content})

@@ -1,6 +1,5 @@
 // The requests of before, a page at a time, newest first.
 
-import { call } from "./api.js";
 import { byId, notify, stamp } from "./dom.js";
 import { bytes, count, moment } from "./format.js";
 import { Pager } from "./pager.js";
@@ -10,7 +9,7 @@ const ON_A_PAGE = 20;
 const view = byId("earlier");
 const filter = byId("earlier-status");
 const alert = byId("earlier-alert");
-const pager = new Pager(view.querySelector(".pager"), load);
+const pager = new Pager(view.querySelector(".pager"), showPage);
 
 export function prepareEarlier() {
   filter.addEventListener("change", () => {
@@ -35,11 +34,9 @@ async function guarded(act) {
   }
 }
 
-async function load(path) {
-  const body = await call(path);
-  byId("requests").replaceChildren(...body.requests.map(entryOf));
-  view.querySelector("[data-empty]").hidden = body.requests.length > 0;
-  return body.next;
+function showPage({ requests }) {
+  byId("requests").replaceChildren(...requests.map(entryOf));
+  view.querySelector("[data-empty]").hidden = requests.length > 0;
 }
 
 function entryOf(request) {

@@ -29,8 +29,8 @@ function newCard({ url, image }) {
   card.querySelector("img").src = pictureUrl(image);
   fill(card, {
     name: nameOf(url),
-    bytes: `${bytes(image.bytes_in)} to ${bytes(image.bytes_out)}`,
-    saved: saved ? `−${saved} %` : "kept",
+    bytes: saved ? `${bytes(image.bytes_in)} to ${bytes(image.bytes_out)}` : bytes(image.bytes_out),
+    saved: saved ? `−${saved} %` : "as it came",
   });
   return card;
 }

@@ -1,22 +1,20 @@
 // Pages by cursor: forward by what the service names, back by what was remembered.
 
-/** Calls `load(path)`, which shows a page and returns the path of the next, or nothing. */
+import { call } from "./api.js";
+
+/** Calls `show(body)` with each page that was asked for, but for one that came too late. */
 export class Pager {
-  constructor(nav, load) {
+  constructor(nav, show) {
     this.nav = nav;
-    this.load = load;
+    this.show = show;
     this.paths = [];
     this.next = null;
-    const buttons = document.getElementById("pager-buttons").content.cloneNode(true);
-    nav.replaceChildren(buttons);
+    this.turn = 0;
+    nav.replaceChildren(document.getElementById("pager-buttons").content.cloneNode(true));
     this.previousButton = nav.querySelector(".previous");
     this.nextButton = nav.querySelector(".next");
-    this.previousButton.addEventListener("click", () => this.#turn(() => this.paths.pop()));
-    this.nextButton.addEventListener("click", () => this.#turn(() => this.paths.push(this.next)));
-  }
-
-  get isFirst() {
-    return this.paths.length === 1;
+    this.previousButton.addEventListener("click", () => this.#turnTo(() => this.paths.pop()));
+    this.nextButton.addEventListener("click", () => this.#turnTo(() => this.paths.push(this.next)));
   }
 
   open(path) {
@@ -24,35 +22,43 @@ export class Pager {
     return this.refresh();
   }
 
-  /** The present page once more. */
-  async refresh() {
-    const path = this.paths.at(-1);
-    const next = await this.load(path);
-    if (path !== this.paths.at(-1)) return; // another was opened meanwhile
-    this.next = next || null;
-    this.previousButton.disabled = this.isFirst;
-    this.nextButton.disabled = !this.next;
-    this.nav.querySelector(".where").textContent = `page ${this.paths.length}`;
-    this.nav.hidden = this.isFirst && !this.next;
+  /** What is still to come is not shown any more. */
+  close() {
+    this.turn += 1;
+    this.nav.hidden = true;
   }
 
-  async #turn(change) {
+  /** The present page once more. Throws ApiError. */
+  async refresh() {
+    this.turn += 1;
+    const { turn } = this;
+    const body = await call(this.paths.at(-1));
+    if (turn !== this.turn) return;
+    this.next = body.next || null;
+    this.show(body);
+    this.#showButtons(`page ${this.paths.length}`);
+    this.nav.hidden = this.paths.length === 1 && !this.next;
+  }
+
+  async #turnTo(change) {
     const before = [...this.paths];
     const pressed = document.activeElement;
     change();
-    this.nextButton.disabled = true;
-    this.previousButton.disabled = true;
     try {
       await this.refresh();
       // A button that has just gone dead would take the focus with it.
-      (pressed.disabled ? this.#otherThan(pressed) : pressed).focus({ preventScroll: true });
+      if (pressed.disabled) this.#otherThan(pressed).focus({ preventScroll: true });
       this.nav.parentElement.querySelector("ul").scrollIntoView({ block: "start" });
     } catch (error) {
       this.paths = before;
-      this.previousButton.disabled = this.isFirst;
-      this.nextButton.disabled = !this.next;
-      this.nav.querySelector(".where").textContent = error.message;
+      this.#showButtons(error.message);
     }
+  }
+
+  #showButtons(where) {
+    this.previousButton.disabled = this.paths.length === 1;
+    this.nextButton.disabled = !this.next;
+    this.nav.querySelector(".where").textContent = where;
   }
 
   #otherThan(button) {

@@ -23,7 +23,6 @@ export function preparePair() {
   split.addEventListener("input", () => share(stage, "split", split.value / 100));
   before.addEventListener("load", () => setBefore(true));
   before.addEventListener("error", () => before.hasAttribute("src") && setBefore(false));
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   dialog.addEventListener("close", forget);
 }
 

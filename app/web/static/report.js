@@ -27,8 +27,9 @@ export function showReport(report) {
   byId("report-columns").replaceChildren(...columns);
   byId("report-body").hidden = false;
   showFaults(report.faults, report.details);
-  const leftOut = `${plural(report.faults, "fault")}: what has one is left out`;
-  conclude(report.faults ? leftOut : "Every row is in order", report.faults ? "faulty" : "fine");
+  const rows = report.faults === 1 ? "its row is" : "their rows are";
+  if (report.faults) conclude(`${plural(report.faults, "fault")}: ${rows} left out`, "faulty");
+  else conclude("Every row is in order", "fine");
 }
 
 /** An ApiError: the file can't be used, or can't be checked now. */

@@ -16,8 +16,8 @@ let status = null;
 let shown = {}; // per tab, what was true when it was read
 const panels = { gallery: byId("panel-gallery"), failures: byId("panel-failures"), savings: byId("panel-savings") };
 const pagers = {
-  gallery: new Pager(panels.gallery.querySelector(".pager"), (path) => page(path, panels.gallery, showPictures)),
-  failures: new Pager(panels.failures.querySelector(".pager"), (path) => page(path, panels.failures, showFailures)),
+  gallery: pagerOf(panels.gallery, showPictures),
+  failures: pagerOf(panels.failures, showFailures),
 };
 
 export function prepareResults() {
@@ -27,6 +27,7 @@ export function prepareResults() {
 export function clearResults(requestId) {
   id = requestId;
   status = null;
+  for (const pager of Object.values(pagers)) pager.close();
   for (const list of ["gallery", "failures", "savings"]) byId(list).replaceChildren();
   refreshResults();
   selectTab("tab-gallery");
@@ -80,13 +81,11 @@ function canGrow(name) {
   return !pagers[name].next || byId(name).childElementCount < full;
 }
 
-async function page(path, panel, showPage) {
-  const asked = id;
-  const body = await call(path);
-  if (asked !== id) return null;
-  showPage(body);
-  panel.querySelector("[data-empty]").hidden = Object.keys(body.images).length > 0;
-  return body.next;
+function pagerOf(panel, showPage) {
+  return new Pager(panel.querySelector(".pager"), (body) => {
+    showPage(body);
+    panel.querySelector("[data-empty]").hidden = Object.keys(body.images).length > 0;
+  });
 }
 
 async function readSavings() {

@@ -34,6 +34,7 @@ export function prepareStart(open) {
     event.preventDefault();
     if (!sendButton.disabled) send();
   });
+  addEventListener("beforeunload", (event) => sending && event.preventDefault());
   prepareDrop();
 }
 
@@ -80,6 +81,11 @@ async function takeSample() {
 }
 
 function choose(chosen) {
+  const most = Number(document.body.dataset.maxBytes);
+  if (chosen.size > most) {
+    notify(alert, `${chosen.name} has ${bytes(chosen.size)}; at most ${bytes(most)} are taken. Split it.`);
+    return;
+  }
   file = chosen;
   key = null;
   fileInput.value = "";
@@ -92,6 +98,7 @@ function choose(chosen) {
 
 /** A dry run; what an earlier one found goes at once. */
 async function check() {
+  if (sending) return;
   checking?.abort();
   checking = new AbortController();
   const { signal } = checking;

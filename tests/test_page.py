@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-WEB = Path(__file__).parents[2] / "app" / "web"
+WEB = Path(__file__).parents[1] / "app" / "web"
 ASSETS = sorted(path.relative_to(WEB / "static") for path in (WEB / "static").rglob("*.*"))
 OWN_TEXTS = sorted([*WEB.glob("templates/*.html"), *WEB.glob("static/*.*")])
 NEVER_LOADED = (
@@ -17,13 +17,19 @@ NEVER_LOADED = (
 )
 
 
+@pytest.fixture
+def bare(client_of, settings):
+    """A client of an app whose services need not be there."""
+    return client_of(settings)
+
+
 def directives(reply):
     parts = reply.headers["Content-Security-Policy"].split("; ")
     return {name: set(sources) for name, *sources in (part.split() for part in parts)}
 
 
-def test_the_page_is_html_that_runs_nothing_but_its_own_files(client):
-    reply = client.get("/")
+def test_the_page_is_html_that_runs_nothing_but_its_own_files(bare):
+    reply = bare.get("/")
 
     assert (reply.status_code, reply.mimetype) == (200, "text/html")
     policy = directives(reply)
@@ -35,36 +41,36 @@ def test_the_page_is_html_that_runs_nothing_but_its_own_files(client):
     assert policy["base-uri"] == policy["frame-ancestors"] == {"'none'"}
 
 
-def test_nothing_on_the_page_needs_an_exception_from_its_policy(client):
-    html = client.get("/").text
+def test_nothing_on_the_page_needs_an_exception_from_its_policy(bare):
+    html = bare.get("/").text
 
     assert not re.search(r"<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=|javascript:", html)
 
 
-def test_what_the_page_names_is_there(client):
-    html = client.get("/").text
+def test_what_the_page_names_is_there(bare):
+    html = bare.get("/").text
     named = re.findall(r'(?:href|src)="(static/[^"]+)"', html)
 
     assert len(named) >= 5
     for name in named:
-        assert client.get(f"/{name}").status_code == 200, name
+        assert bare.get(f"/{name}").status_code == 200, name
 
 
 @pytest.mark.parametrize("name", ASSETS, ids=str)
-def test_an_asset_is_served_as_what_it_is_and_asked_for_anew(client, name):
-    reply = client.get(f"/static/{name}")
+def test_an_asset_is_served_as_what_it_is_and_asked_for_anew(bare, name):
+    reply = bare.get(f"/static/{name}")
 
     assert reply.status_code == 200
     assert reply.headers["Cache-Control"] == "no-cache"
-    again = client.get(f"/static/{name}", headers={"If-None-Match": reply.headers["ETag"]})
+    again = bare.get(f"/static/{name}", headers={"If-None-Match": reply.headers["ETag"]})
     assert again.status_code == 304
     types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
     assert reply.mimetype == types.get(name.suffix, reply.mimetype)
 
 
 @pytest.mark.parametrize("name", ["no.css", "../templates/page.html", "%2e%2e/templates/page.html"])
-def test_only_assets_are_served_as_such(client, name):
-    reply = client.get(f"/static/{name}")
+def test_only_assets_are_served_as_such(bare, name):
+    reply = bare.get(f"/static/{name}")
 
     assert reply.status_code == 404
     assert reply.json["error"]
@@ -88,33 +94,33 @@ def test_what_is_vendored_has_its_licence_beside_it():
         assert (folder / "LICENSE").is_file(), folder.name
 
 
-def test_an_address_of_a_view_is_the_same_page_and_an_unknown_parameter_is_named(client):
-    assert client.get("/?request=x").data == client.get("/?requests=all").data
-    reply = client.get("/?reqest=x")
+def test_an_address_of_a_view_is_the_same_page_and_an_unknown_parameter_is_named(bare):
+    assert bare.get("/?request=x").data == bare.get("/?requests=all").data
+    reply = bare.get("/?reqest=x")
 
     assert reply.status_code == 400
     assert "reqest" in reply.json["error"]
 
 
-def test_the_page_begins_with_the_service_s_own_defaults(client_of, settings, services):
+def test_the_page_begins_with_the_service_s_own_defaults(client_of, settings):
     changed = settings.model_copy(update={"image_quality": 71, "output_format": "webp"})
 
-    html = client_of(changed, services).get("/").text
+    html = client_of(changed).get("/").text
 
     assert 'max="95" value="71"' in html
     assert '<option value="webp" selected>' in html
     assert html.count(" selected>") == 1
 
 
-def test_a_base_url_is_shown_as_text(client_of, settings, services):
+def test_a_base_url_is_shown_as_text(client_of, settings):
     changed = settings.model_copy(update={"base_url": 'http://h/"><script>alert(1)</script>'})
 
-    assert "<script>" not in client_of(changed, services).get("/").text
+    assert "<script>" not in client_of(changed).get("/").text
 
 
-def test_the_page_says_whether_a_key_is_needed_and_was_given(client_of, settings, services):
+def test_the_page_says_whether_a_key_is_needed_and_was_given(client_of, settings):
     keyed = settings.model_copy(update={"api_keys": SecretStr("ann:ann-1")})
-    client = client_of(keyed, services)
+    client = client_of(keyed)
 
     assert 'data-has-keys="true" data-is-signed-in="false"' in client.get("/").text
     client.post("/session", data={"key": "ann-1"})
