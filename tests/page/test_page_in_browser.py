@@ -124,8 +124,11 @@ def test_a_file_that_cannot_be_used_says_why_and_cannot_be_sent(page, content, s
     expect(page.locator("#send")).to_be_disabled()
     expect(title).to_be_focused()
 
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
     choose(page, {"name": "ok.csv", "mimeType": "text/csv", "buffer": b"Images\nhttp://h/a.jpg\n"})
     expect(page.locator("#send")).to_be_enabled()
+    assert len(asked) == 1  # uploads may be counted
 
 
 def test_a_file_that_is_too_large_is_not_even_sent(page):
@@ -135,6 +138,18 @@ def test_a_file_that_is_too_large_is_not_even_sent(page):
 
     expect(page.locator("#start-alert")).to_contain_text("11 bytes; at most 10 bytes")
     expect(page.locator("#drop")).to_be_visible()
+
+
+def test_an_option_that_is_refused_can_be_mended(page, catalogue):
+    choose(page, catalogue([("Cup", "/cup.jpg")]))
+    page.locator("#max_width").fill("99999")
+    page.locator("#send:enabled").click()
+    expect(page.locator("#start-alert")).to_contain_text("pixels from 1 to 65535")
+
+    page.locator("#max_width").fill("64")
+    page.locator("#send").click()
+
+    expect(page.locator("#outcome")).to_be_visible()
 
 
 def test_faults_are_shown_with_their_place_and_may_stop_the_whole(page):

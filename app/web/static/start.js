@@ -28,7 +28,8 @@ export function prepareStart(open) {
     key = null;
   });
   form.addEventListener("change", (event) => {
-    if ("check" in event.target.dataset) check();
+    const mayMend = byId("report").dataset.state === "refused";
+    if (file && ("check" in event.target.dataset || mayMend)) check();
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -108,9 +109,9 @@ async function check() {
   sendButton.disabled = true;
   sendButton.textContent = "Compress";
   try {
-    const form = filledIn();
-    form.set("dry_run", "true");
-    const report = await upload(form, { signal });
+    const trial = filledIn();
+    trial.set("dry_run", "true");
+    const report = await upload(trial, { signal });
     showReport(report);
     sendButton.disabled = false;
     sendButton.textContent = `Compress ${byId("report-images").textContent} images`;
@@ -149,7 +150,10 @@ async function send() {
     announce("The catalogue has been sent.");
     openRequest(accepted.request_id);
   } catch (error) {
-    if (error.name !== "AbortError") notify(alert, sentenceOf(error));
+    if (error.name !== "AbortError") {
+      notify(alert, sentenceOf(error));
+      alert.scrollIntoView({ block: "nearest" });
+    }
   }
   sending = null;
   setSending(false);
