@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test backup restore chaos soak hostile fuzz bench bench-catalogue bench-large
+.PHONY: help demo run test screenshots backup restore chaos soak hostile fuzz bench bench-catalogue bench-large
 .PHONY: quality lock audit clean
 
 help: ## what can be made
@@ -21,6 +21,9 @@ test: $(VENV)/dev ## lint, types and the test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto
+
+screenshots: $(VENV)/dev ## pictures the page for docs/screenshots, in Chromium
+	SCREENSHOTS=yes $(BIN)/python -m pytest -q tests/page/test_page_access.py
 
 backup: $(VENV)/run ## saves the private MongoDB's data: make backup FILE=pressroom.tar.gz
 	$(BIN)/python -m app.database.backup save $(FILE)

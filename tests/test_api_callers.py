@@ -16,6 +16,8 @@ OPEN = {
     ("GET", "/readyz"),
     ("GET", "/processed/<request_id>/<name>"),
     ("POST", "/webhook"),
+    ("GET", "/"),
+    ("GET", "/static/<path:name>"),
 }
 """The contract's list, section 6; what comes later is closed unless it is added here."""
 

@@ -7,7 +7,7 @@ import pytest
 from app.errors import Conflict, LostClaim
 
 NOWHERE = [
-    "/",
+    "/page",
     "/nowhere",
     "/upload/",
     "/status",

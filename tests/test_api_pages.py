@@ -180,8 +180,9 @@ def test_what_is_published_to_its_own_machine_only_answers_to_no_foreign_name(cl
 # What every reply says
 
 
-def test_no_reply_can_be_taken_for_a_page_or_kept_by_others(client):
-    for rule in client.application.url_map.iter_rules():
+def test_no_other_reply_can_be_taken_for_a_page_or_kept_by_others(client):
+    rules = [r for r in client.application.url_map.iter_rules() if r.endpoint != "page.show_page"]
+    for rule in rules:
         for method in rule.methods:
             path = rule.rule.replace("<request_id>", "x").replace("<name>", "cat-240.jpg")
             headers = client.open(path, method=method).headers

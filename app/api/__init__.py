@@ -19,12 +19,14 @@ from app.api.lazy import LazyServices
 from app.api.metrics import blueprint as metrics
 from app.api.metrics import register_metrics
 from app.api.owner import register_owner
+from app.api.page import blueprint as page
 from app.api.pages import register_pages
 from app.api.processed import blueprint as processed
 from app.api.redeliver import blueprint as redeliver
 from app.api.requests import blueprint as requests
 from app.api.retry import blueprint as retry
 from app.api.samples import blueprint as samples
+from app.api.savings import blueprint as savings
 from app.api.session import blueprint as session
 from app.api.status import blueprint as status
 from app.api.traffic import register_routes, register_traffic
@@ -66,6 +68,8 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
         cancel,
         requests,
         session,
+        page,
+        savings,
     ):
         app.register_blueprint(blueprint)
     register_routes(app, shared.metrics)

@@ -27,6 +27,18 @@ class Slot:
     image: Image
 
 
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A row's completed images together, and the bytes of them before and after."""
+
+    row: int
+    serial_number: str
+    product_name: str
+    images: int
+    bytes_in: int
+    bytes_out: int
+
+
 @translating
 class Products:
     def __init__(self, database: Database[Document]):
@@ -169,6 +181,33 @@ class Products:
                     return page, True
                 page.append(slot)
         return page, False
+
+    def largest_savings(self, request_id: str, *, last_row: int, limit: int) -> list[Saving]:
+        """Those of the first rows whose images lost the most bytes, the most first."""
+        done = {"$filter": {"input": "$images", "cond": {"$eq": ["$$this.status", "completed"]}}}
+        found = self._products.aggregate(
+            [
+                {"$match": {"request_id": request_id, "row": {"$lte": last_row}}},
+                {"$set": {"images": done}},
+                {
+                    "$project": {
+                        "_id": False,
+                        "row": True,
+                        "serial_number": True,
+                        "product_name": True,
+                        "images": {"$size": "$images"},
+                        "bytes_in": {"$sum": "$images.bytes_in"},
+                        "bytes_out": {"$sum": "$images.bytes_out"},
+                    }
+                },
+                {"$set": {"saved": {"$subtract": ["$bytes_in", "$bytes_out"]}}},
+                {"$match": {"saved": {"$gt": 0}}},
+                {"$sort": {"saved": -1, "row": 1}},
+                {"$limit": limit},
+                {"$unset": "saved"},
+            ]
+        )
+        return [Saving(**document) for document in found]
 
 
 def _rows(segment: Segment) -> Document:
