@@ -1,11 +1,12 @@
 """`POST /upload`: a form with a CSV file → a stored request, answered before its work begins."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
+from app.api import replies
 from app.api.bodies import accepted_body, fault_bodies
 from app.api.forms import SentFile, read_form
 from app.api.lazy import DATABASE_SECONDS, lazy_services
@@ -115,7 +116,7 @@ def _options(form: UploadForm, settings: Settings) -> BatchOptions:
     )
 
 
-def _report_body(report: Report) -> dict[str, Any]:
+def _report_body(report: Report) -> replies.Report:
     return {
         "dry_run": True,
         "rows": report.rows,
