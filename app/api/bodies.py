@@ -40,6 +40,7 @@ from app.services import Services
 from app.webhooks import format_time
 
 _HAS_OUTPUT = (BatchStatus.COMPLETED, BatchStatus.CANCELLED)
+BAD_CURSOR = "cursor: that is none of ours; take it from the next of the page before"
 _CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})", re.ASCII)
 
 
@@ -242,5 +243,5 @@ def _place(cursor: str | None) -> Place:
     match = _CURSOR.fullmatch(text)
     place = (int(match[1]), int(match[2])) if match else None
     if place is None or _cursor(place) != cursor:
-        raise BadRequest("cursor: that is none of ours; take it from the next of the page before")
+        raise BadRequest(BAD_CURSOR)
     return place

@@ -20,16 +20,13 @@ from app.models import (
 )
 
 _ID = "87e98b85-f610-402c-bfa8-e40237c328fb"
-_IMAGE = f"processed/{_ID}/1-1-a-9f2c41d07ab3.jpg"
 
 RequestId = Annotated[str, Field(examples=[_ID], json_schema_extra={"format": "uuid"})]
 Time = Annotated[
     str, Field(examples=["2026-01-31T10:00:00.000Z"], json_schema_extra={"format": "date-time"})
 ]
 Number = Annotated[int, Field(ge=0)]
-OutputCsvUrl = Annotated[
-    str, Field(description="only when completed or cancelled", examples=[f"/download/{_ID}"])
-]
+OutputCsvUrl = Annotated[str, Field(description="only when completed or cancelled")]
 
 
 class FaultBody(TypedDict):
@@ -39,7 +36,9 @@ class FaultBody(TypedDict):
     line: Annotated[int, Field(description="of the text, from 1", examples=[5])]
     column: Annotated[str, Field(examples=["Images"])]
     code: FaultCode
-    message: Annotated[str, Field(examples=["'htp://shop.example/a.jpg' is no http or https URL"])]
+    message: Annotated[
+        str, Field(examples=["'a.jpg' is a relative path: write a whole URL (https://…)"])
+    ]
 
 
 class Error(TypedDict):
@@ -113,23 +112,33 @@ class WebhookBody(TypedDict):
 
 class ImageErrorBody(TypedDict):
     code: ErrorCode | Annotated[str, Field(pattern="^http_[0-9]{3}$")]
-    message: Annotated[str, Field(examples=["the name cannot be resolved"])]
-    permanent: Annotated[bool, Field(description="trying again cannot help", examples=[False])]
+    message: str
+    permanent: Annotated[bool, Field(description="trying again cannot help")]
 
 
 class ImageBody(TypedDict):
     """What became of the image of one URL."""
 
-    status: Annotated[ImageStatus, Field(examples=[ImageStatus.COMPLETED])]
-    column: Annotated[str, Field(description="its header in the file", examples=["Images"])]
-    path: Annotated[str | None, Field(description="where it is stored", examples=[_IMAGE])]
-    output_url: Annotated[str | None, Field(examples=[f"http://127.0.0.1:8000/{_IMAGE}"])]
-    bytes_in: Annotated[int | None, Field(ge=0, examples=[400_123])]
-    bytes_out: Annotated[int | None, Field(ge=0, examples=[120_456])]
-    kept_original: Annotated[
-        bool, Field(description="it could not be made smaller", examples=[False])
-    ]
-    error: Annotated[ImageErrorBody | None, Field(examples=[None])]
+    status: ImageStatus
+    column: Annotated[str, Field(description="its header in the file")]
+    path: Annotated[str | None, Field(description="where it is stored")]
+    output_url: str | None
+    bytes_in: Annotated[int | None, Field(ge=0)]
+    bytes_out: Annotated[int | None, Field(ge=0)]
+    kept_original: Annotated[bool, Field(description="it could not be made smaller")]
+    error: ImageErrorBody | None
+
+
+_IMAGE: ImageBody = {
+    "status": ImageStatus.COMPLETED,
+    "column": "Images",
+    "path": f"processed/{_ID}/1-1-a-9f2c41d07ab3.jpg",
+    "output_url": f"http://127.0.0.1:8000/processed/{_ID}/1-1-a-9f2c41d07ab3.jpg",
+    "bytes_in": 400_123,
+    "bytes_out": 120_456,
+    "kept_original": False,
+    "error": None,
+}
 
 
 class Head(TypedDict):
@@ -157,7 +166,10 @@ class Status(Head):
     images: NotRequired[
         Annotated[
             dict[str, ImageBody],
-            Field(description="by URL; left out with images=none"),
+            Field(
+                description="by URL; left out with images=none",
+                examples=[{"https://shop.example/a.jpg": _IMAGE}],
+            ),
         ]
     ]
     next: NotRequired[Annotated[str, Field(description="the next page, when more follow")]]
@@ -175,6 +187,13 @@ class Summary(Head):
 class RequestsPage(TypedDict):
     requests: list[Summary]
     next: Annotated[str | None, Field(description="the next page", examples=[None])]
+
+
+class Event(TypedDict):
+    """What POST /webhook needs of a body; whatever else is in it is kept."""
+
+    request_id: str
+    status: str
 
 
 class EventBody(TypedDict):
