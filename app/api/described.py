@@ -43,7 +43,7 @@ class Sent:
 
     `file` says what the field `file` holds, where there is one; it may name settings, as
     `{settings.max_csv_rows}`. `defaults`: of those fields whose default the operator chooses.
-    `examples`: whole bodies by name.
+    `examples`: whole bodies by name. `required`: fields of a form beside its file.
     """
 
     body: Any
@@ -52,7 +52,8 @@ class Sent:
     file_types: tuple[str, ...] = ()
     defaults: Callable[[Settings], Mapping[str, Any]] = _nothing
     examples: Callable[[Settings], Mapping[str, Any]] = _nothing
-    is_required: bool = True
+    required: tuple[str, ...] = ()
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class ImagesQuery(Fields):
         Field(
             title="A part of them",
             description="a range of rows, counted from 1, such as 1-10000",
+            json_schema_extra={"pattern": f"^{_ROWS.pattern}$"},
         ),
     ] = None
 

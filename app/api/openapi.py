@@ -15,7 +15,7 @@ from werkzeug.routing import Rule
 
 from app.api.described import JSON, Description, Reply, Schema, Sent, description_of
 from app.api.owner import SESSION_COOKIE, is_open_to_all
-from app.api.replies import Error, WebhookPayload
+from app.api.replies import Accepted, Error, WebhookPayload
 from app.api.schemas import Schemas, is_sent
 from app.config import VERSION, Settings
 from app.keys import SESSION_SECONDS
@@ -60,6 +60,7 @@ With `webhook_events=all` there are `request.started` and `request.progress` too
 def document_of(app: Flask, settings: Settings) -> Schema:
     """Of all routes that the app has by now. Raises LookupError for one without a description."""
     routes = list(_routes(app))
+    links = _links(routes)
     used = (each for _, _, description in routes for each in _types(description))
     schemas = Schemas([Error, WebhookPayload, *used])
     spec = APISpec(
@@ -78,6 +79,9 @@ def document_of(app: Flask, settings: Settings) -> Schema:
         spec.components.schema(name, schema)
     for view, rule, description in routes:
         operation = _operation(view, rule, description, schemas, settings)
+        for status, reply in description.replies.items():
+            if Accepted in reply.bodies:
+                operation["responses"][str(status)]["links"] = links
         spec.path(view=view, app=app, operations={_method(rule): operation})
     return dict(spec.to_dict())
 
@@ -89,6 +93,18 @@ def _routes(app: Flask) -> Iterator[tuple[Callable[..., Any], Rule, Description]
         for rule in app.url_map.iter_rules(endpoint) if description else ():
             assert description
             yield view, rule, description
+
+
+def _links(routes: list[tuple[Callable[..., Any], Rule, Description]]) -> Schema:
+    """From an answer that names a request to all that can be asked of it."""
+    return {
+        view.__name__: {
+            "operationId": view.__name__,
+            "parameters": {"request_id": "$response.body#/request_id"},
+        }
+        for view, rule, _ in routes
+        if rule.arguments == {"request_id"}
+    }
 
 
 def _method(rule: Rule) -> str:
@@ -157,24 +173,23 @@ def _request_body(sent: Sent, schemas: Schemas, settings: Settings) -> Schema:
     content: Schema = {"schema": schema, "examples": _examples(sent.examples(settings))}
     if sent.file:
         content["encoding"] = {"file": {"contentType": ", ".join(sent.file_types)}}
-    return {"required": sent.is_required, "content": dict.fromkeys(sent.media_types, content)}
+    return {"required": not sent.is_optional, "content": dict.fromkeys(sent.media_types, content)}
 
 
 def _form(sent: Sent, schemas: Schemas, settings: Settings) -> Schema:
     fields = schemas.fields(sent.body)
     for name, value in sent.defaults(settings).items():
         fields[name]["default"] = value
-    if not sent.file:
-        return {"type": "object", "properties": fields, "additionalProperties": False}
-    file = {
-        "type": "string",
-        "format": "binary",
-        "description": sent.file.format(settings=settings),
-    }
+    required = list(sent.required)
+    if sent.file:
+        text = sent.file.format(settings=settings)
+        file = {"type": "string", "format": "binary", "description": text}
+        fields = {"file": file, **fields}
+        required.append("file")
     return {
         "type": "object",
-        "properties": {"file": file, **fields},
-        "required": ["file"],
+        "properties": fields,
+        "required": required,
         "additionalProperties": False,
     }
 

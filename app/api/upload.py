@@ -32,7 +32,11 @@ _SIDE = Field(
     description="a number of pixels from 1 to 65535",
 )
 _KEY_CHARACTERS = 255
-_URL = Field(max_length=8_192, description="a URL of at most 8192 characters")
+_URL = Field(
+    max_length=8_192,
+    description="a URL of at most 8192 characters",
+    json_schema_extra={"format": "uri"},
+)
 
 
 class UploadForm(Fields):
