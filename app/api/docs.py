@@ -25,11 +25,11 @@ _ASSETS = {
     "favicon-32x32.png": "image/png",
 }
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-"""Its own scripts alone; Swagger UI styles elements inline, and draws its icons as data."""
+"""Its own scripts alone; Swagger UI draws its icons as data."""
 _PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -45,12 +45,25 @@ _PAGE = """\
 </html>
 """
 _START = """\
+// Else a form is filled with what its schemas allow: images of one pixel, a foreign webhook_url.
+const LeaveOut = () => ({
+  wrapComponents: {
+    JsonSchemaForm: (Original, { React }) => (props) => {
+      const isNew = React.useRef(true);
+      React.useEffect(() => { isNew.current = false; }, []);
+      const isInvented = isNew.current && props.dispatchInitialValue && !props.required &&
+        props.schema.get("default") === undefined;
+      return React.createElement(Original, isInvented ? { ...props, value: "" } : props);
+    }
+  }
+});
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#api",
   deepLinking: true,
   tryItOutEnabled: true,
-  validatorUrl: null
+  validatorUrl: null,
+  plugins: [LeaveOut]
 });
 """
 
