@@ -3,6 +3,8 @@
 `tests/conftest.py` holds every reply that any test gets against it, too.
 """
 
+import json
+
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import SecretStr
@@ -133,6 +135,19 @@ def test_what_needs_a_key_says_so(client_of, settings, services):
             reply = client.open(url, method=method.upper())
             is_closed = "WWW-Authenticate" in reply.headers and path != "/session"
             assert is_closed == (operation.get("security") is None), (method, path)
+
+
+def test_a_webhook_is_sent_as_described(upload, origin, jpeg):
+    origin.serve("/a.jpg", jpeg)
+    origin.serve("/hook", b"")
+
+    upload(f"Images\n{origin.url('/a.jpg')}\n", webhook_url=origin.url("/hook"))
+
+    origin.wait_until(lambda: origin.count("/hook"))
+    sent = next(request for request in origin.requests if request.path == "/hook")
+    (webhook,) = document()["webhooks"]["request.completed"].values()
+    body = webhook["requestBody"]["content"]["application/json"]
+    assert_fits(json.loads(sent.body), body["schema"], "webhook")
 
 
 def test_what_is_said_of_errors_is_what_is_answered(client, upload, unfinished):

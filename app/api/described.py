@@ -43,7 +43,8 @@ class Sent:
 
     `file` says what the field `file` holds, where there is one; it may name settings, as
     `{settings.max_csv_rows}`. `defaults`: of those fields whose default the operator chooses.
-    `examples`: whole bodies by name. `required`: fields of a form beside its file.
+    `examples`: whole bodies by name, where one cannot be put together from the fields' own.
+    `required`: fields of a form beside its file.
     """
 
     body: Any

@@ -37,7 +37,9 @@ def file_reply(file: BinaryIO, media_type: str, *, etag: str | None = None) -> R
 
 def in_ranges(whole: Reply) -> dict[int, Reply]:
     """What `file_reply` may answer, for the view's description."""
-    part = replace(whole, text="the range that the request asks for", headers={"Content-Range": ""})
+    part = replace(
+        whole, text="the range that the request asks for", headers={"Content-Range": "which bytes"}
+    )
     return {200: whole, 206: part}
 
 

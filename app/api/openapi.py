@@ -13,13 +13,13 @@ from apispec_webframeworks.flask import FlaskPlugin
 from flask import Flask
 from werkzeug.routing import Rule
 
+from app import webhooks
 from app.api.described import JSON, Description, Reply, Schema, Sent, description_of
 from app.api.owner import SESSION_COOKIE, is_open_to_all
 from app.api.replies import Accepted, Error, WebhookPayload
 from app.api.schemas import Schemas, is_sent
 from app.config import VERSION, Settings
 from app.keys import SESSION_SECONDS
-from app.webhooks import HEADERS
 
 _SECURITY: list[Schema] = [{"key": []}, {"session": []}]
 _ABOUT = """\
@@ -51,10 +51,15 @@ _ERROR_HEADERS = {
     429: {"Retry-After": "seconds to wait"},
     503: {"Retry-After": "seconds to wait"},
 }
-_WEBHOOK = """\
+_WEBHOOK = f"""\
 With `webhook_events=all` there are `request.started` and `request.progress` too; the other ends are
-`request.cancelled` and `request.failed`. Redirects are not followed; an answer has 15 seconds.
+`request.cancelled` and `request.failed`. An answer has {webhooks.TIMEOUT_SECONDS} seconds;
+redirects are not followed.
 """
+_TRIES = (
+    f"it is tried again, {len(webhooks.WAITS_SECONDS)} times in "
+    f"{sum(webhooks.WAITS_SECONDS) // 86_400} days"
+)
 
 
 def document_of(app: Flask, settings: Settings) -> Schema:
@@ -153,7 +158,7 @@ def _operation(
     if description.sent:
         operation["requestBody"] = _request_body(description.sent, schemas, settings)
     if is_open_to_all(view):
-        operation["security"] = [{}]
+        operation["security"] = []
     return operation
 
 
@@ -170,7 +175,8 @@ def _parameters(rule: Rule, description: Description, schemas: Schemas) -> Itera
 
 def _request_body(sent: Sent, schemas: Schemas, settings: Settings) -> Schema:
     schema = _form(sent, schemas, settings) if is_sent(sent.body) else schemas.reference(sent.body)
-    content: Schema = {"schema": schema, "examples": _examples(sent.examples(settings))}
+    examples = sent.examples(settings) or {sent.body.__name__: schemas.example(schema)}
+    content: Schema = {"schema": schema, "examples": _examples(examples)}
     if sent.file:
         content["encoding"] = {"file": {"contentType": ", ".join(sent.file_types)}}
     return {"required": not sent.is_optional, "content": dict.fromkeys(sent.media_types, content)}
@@ -256,15 +262,15 @@ def _webhook(schemas: Schemas) -> Schema:
         "operationId": "request_completed",
         "summary": "What webhook_url is sent at a request's end",
         "description": _WEBHOOK,
-        "security": [{}],
+        "security": [],
         "parameters": [
             {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
-            for name, text in HEADERS.items()
+            for name, text in webhooks.HEADERS.items()
         ],
         "requestBody": {"required": True, "content": {JSON: content}},
         "responses": {
             "2XX": {"description": "received: it is not sent again"},
             "410": {"description": "never again: the tries end"},
-            "default": {"description": "it is tried again, nine times in four days"},
+            "default": {"description": _TRIES},
         },
     }

@@ -192,8 +192,8 @@ class RequestsPage(TypedDict):
 class Event(TypedDict):
     """What POST /webhook needs of a body; whatever else is in it is kept."""
 
-    request_id: str
-    status: str
+    request_id: Annotated[str, Field(examples=[_ID])]
+    status: Annotated[str, Field(examples=[BatchStatus.COMPLETED])]
 
 
 class EventBody(TypedDict):

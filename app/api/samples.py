@@ -4,7 +4,7 @@ from flask import Blueprint, Response, send_file
 from flask.typing import ResponseReturnValue
 
 from app.api.described import Reply, describe
-from app.api.files import CSV
+from app.api.files import BAD_RANGE, CSV, in_ranges
 from app.api.lazy import lazy_services
 from app.api.owner import open_to_all
 from app.api.parsing import NoParameters, read_query
@@ -28,11 +28,9 @@ _MEDIA_TYPES = MEDIA_TYPES | {"bmp": "image/bmp", "tif": "image/tiff", "tiff": "
             "example": "catalog.csv",
         }
     },
-    replies={
-        200: Reply("the file", media_types=(CSV, *dict.fromkeys(_MEDIA_TYPES.values()))),
-        304: Reply("If-None-Match has its ETag", media_types=()),
-    },
-    errors={404: "there is no sample cat.jpg"},
+    replies=in_ranges(Reply("the file", media_types=(CSV, *dict.fromkeys(_MEDIA_TYPES.values()))))
+    | {304: Reply("If-None-Match has its ETag", media_types=())},
+    errors={404: "there is no sample cat.jpg", **BAD_RANGE},
 )
 @open_to_all
 def show_sample(name: str) -> ResponseReturnValue:
