@@ -40,7 +40,7 @@ hostile: $(VENV)/dev ## slow hosts, bombs, floods of clients: writes the figures
 fuzz: $(VENV)/dev ## 10,000 broken pictures: none may crash, or come out as what is no picture
 	$(BIN)/python -m benchmarks.fuzz_images
 
-fuzz-api: $(VENV)/dev ## some 6,000 calls made from /openapi.json: none may be answered otherwise
+fuzz-api: $(VENV)/dev ## some 5,000 calls made from /openapi.json: none may be answered otherwise
 	$(BIN)/python -m benchmarks.fuzz_api
 
 postman: $(VENV)/run ## makes docs/postman anew from /openapi.json
