@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test screenshots backup restore chaos soak hostile fuzz bench bench-catalogue bench-large
-.PHONY: quality lock audit clean
+.PHONY: help demo run test screenshots backup restore chaos soak hostile fuzz fuzz-api postman
+.PHONY: bench bench-catalogue bench-large quality lock audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,12 @@ hostile: $(VENV)/dev ## slow hosts, bombs, floods of clients: writes the figures
 
 fuzz: $(VENV)/dev ## 10,000 broken pictures: none may crash, or come out as what is no picture
 	$(BIN)/python -m benchmarks.fuzz_images
+
+fuzz-api: $(VENV)/dev ## some 5,000 calls made from /openapi.json: none may be answered otherwise
+	$(BIN)/python -m benchmarks.fuzz_api
+
+postman: $(VENV)/run ## makes docs/postman anew from /openapi.json
+	$(BIN)/python -m tools.postman
 
 bench: $(VENV)/dev ## the service beside its peers; writes docs/benchmarks.json (docs/benchmarks.md)
 	$(BIN)/python -m benchmarks --out docs

@@ -35,6 +35,14 @@ WAITS_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 LONGEST_WAIT_SECONDS = 86_400
 MAX_BODY_BYTES = 65_536
 MAX_BODY_LEVELS = 100
+HEADERS = {
+    "webhook-id": "the same on every try of one event",
+    "webhook-timestamp": "of this try, in seconds since 1970",
+    "webhook-signature": "as Standard Webhooks signs",
+}
+BAD_SIGNATURE = (
+    "webhook-id, webhook-timestamp (±5 minutes) and webhook-signature do not fit the body"
+)
 _GONE = 410
 _AT_ONCE = 256
 _AT_A_HOST = 4
@@ -240,9 +248,7 @@ def _verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> 
         except (WebhookVerificationError, ValueError):  # malformed parts escape the library (1.1)
             continue
         return
-    raise BadSignature(
-        "webhook-id, webhook-timestamp (±5 minutes) and webhook-signature do not fit the body"
-    )
+    raise BadSignature(BAD_SIGNATURE)
 
 
 def _payload(body: bytes) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from app.database import connect
 from app.database.private_server import PrivateServer
 from app.outbound import Outbound
 from app.services import build
+from tests.described import assert_described
 from tests.origin import LoopbackOnly, Origin
 
 
@@ -95,10 +96,13 @@ def services(settings, build_services):
 
 
 class Client(FlaskClient):
-    """Reads every reply to its end, so that no file of one stays open."""
+    """Reads every reply to its end, so that no file of one stays open, and holds it against what
+    /openapi.json says."""
 
     def open(self, *args, **kwargs):
-        return super().open(*args, **{"buffered": True} | kwargs)
+        reply = super().open(*args, **{"buffered": True} | kwargs)
+        assert_described(self.application, reply)
+        return reply
 
 
 @pytest.fixture

@@ -64,13 +64,13 @@ def environment(folder, port, **settings):
 
 
 @contextmanager
-def service_process(folder, **settings):
+def service_process(folder, *, command=("run.py",), **settings):
     """A service that was started, and is ended however the test ends."""
     port = free_port()
     log_path = folder / "service.log"
     with log_path.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "run.py"],
+            [sys.executable, *command],
             cwd=PROJECT,
             env=environment(folder, port, **settings),
             stdout=log,

@@ -1,5 +1,6 @@
 """With API_KEYS: who may call what, and that nobody meets another's requests anywhere."""
 
+import io
 import uuid
 
 import pytest
@@ -208,6 +209,26 @@ def test_a_key_goes_before_the_cookie(client, anns):
 def test_the_key_may_also_come_in_the_header(client):
     assert client.post("/session", headers=ANN).status_code == 204
     assert client.get("/webhook").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            {"data": b"--x\r\nkey\r\n--x--", "content_type": "multipart/form-data; boundary=x"},
+            "no form",
+        ),
+        ({"data": b"{}", "content_type": "application/json"}, "no form"),
+        ({"data": {"key": (io.BytesIO(b"ann-1"), "key.txt")}}, "no form"),
+        ({"data": {"key": "ann-1", "a": (io.BytesIO(b""), "a.txt")}}, "unknown field 'a'"),
+    ],
+)
+def test_a_body_that_is_no_form_with_a_key_is_refused_whatever_the_header_says(client, body, said):
+    reply = client.post("/session", headers=ANN, **body)
+
+    assert reply.status_code == 400
+    assert said in reply.json["error"]
+    assert "Set-Cookie" not in reply.headers
 
 
 def test_a_session_outlives_a_restart_but_not_its_key(client, client_of, settings, services):

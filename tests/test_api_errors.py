@@ -27,14 +27,14 @@ def assert_is_our_error(reply, status):
 
 @pytest.fixture
 def failing(client, services, monkeypatch):
-    """A function that makes `GET /status` raise, and asks for it."""
+    """A function that makes `POST /cancel` raise, and calls it."""
 
     def ask(error):
         def fail(request_id):
             raise error
 
         monkeypatch.setattr(services.database.batches, "find", fail)
-        return client.get(f"/status/{uuid.uuid4()}")
+        return client.post(f"/cancel/{uuid.uuid4()}")
 
     return ask
 

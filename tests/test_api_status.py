@@ -119,6 +119,12 @@ def test_while_work_goes_on_it_tells_how_fast_and_how_long_still(idle, accepted,
     assert progress["eta_seconds"] >= 0
 
 
+def test_what_may_be_of_several_kinds_is_refused_in_one_sentence(client):
+    reply = client.get(f"/status/{uuid.uuid4()}?images=broken")
+
+    assert reply.json["error"].count("'broken'") == 1
+
+
 def test_the_images_of_a_row_under_work_are_processing(upload, client, origin, wait_for, jpeg):
     origin.serve("/a.jpg", jpeg, gate=threading.Event())
     status_url = upload(f"Images\n{origin.url('/a.jpg')}\n").json["status_url"]

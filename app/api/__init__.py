@@ -11,6 +11,7 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
 from app.api.cancel import blueprint as cancel
+from app.api.docs import blueprint as docs
 from app.api.download import blueprint as download
 from app.api.errors import register_errors
 from app.api.health import blueprint as health
@@ -70,6 +71,7 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
         session,
         page,
         savings,
+        docs,
     ):
         app.register_blueprint(blueprint)
     register_routes(app, shared.metrics)

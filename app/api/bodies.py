@@ -1,12 +1,27 @@
-"""What the API says of a request, as JSON bodies; the contract's section 1 fixes every name."""
+"""What the API says of a request, as JSON bodies; the contract's section 1 fixes every name.
+
+`replies` has their types, which `/openapi.json` is made from.
+"""
 
 import base64
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal, cast
 from urllib.parse import urlencode
 
+from app.api.replies import (
+    Accepted,
+    FaultBody,
+    Head,
+    ImageBody,
+    ImageErrorBody,
+    Options,
+    Progress,
+    Status,
+    Summary,
+    WebhookBody,
+)
 from app.database.products import Slot
 from app.errors import BadRequest
 from app.exports import Exports
@@ -15,6 +30,7 @@ from app.models import (
     BatchStatus,
     Counts,
     Fault,
+    ImageError,
     ImageStatus,
     Place,
     WebhookEvents,
@@ -23,13 +39,12 @@ from app.models import (
 from app.services import Services
 from app.webhooks import format_time
 
-Body = dict[str, Any]
-
 _HAS_OUTPUT = (BatchStatus.COMPLETED, BatchStatus.CANCELLED)
+BAD_CURSOR = "cursor: that is none of ours; take it from the next of the page before"
 _CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})", re.ASCII)
 
 
-def accepted_body(request_id: str, status: BatchStatus = BatchStatus.PROCESSING) -> Body:
+def accepted_body(request_id: str, status: BatchStatus = BatchStatus.PROCESSING) -> Accepted:
     return {
         "request_id": request_id,
         "status": status,
@@ -37,7 +52,7 @@ def accepted_body(request_id: str, status: BatchStatus = BatchStatus.PROCESSING)
     }
 
 
-def fault_bodies(faults: Iterable[Fault]) -> list[Body]:
+def fault_bodies(faults: Iterable[Fault]) -> list[FaultBody]:
     return [
         {
             "row": fault.row,
@@ -57,16 +72,15 @@ def status_body(
     images: ImageStatus | Literal["none"] | None = None,
     cursor: str | None = None,
     limit: int = 100,
-) -> Body:
+) -> Status:
     """The status document, with a page of images in order of row and position.
 
     `images` filters them or leaves them out, `cursor` continues. Raises BadRequest for a cursor
     that is none.
     """
     counts = services.database.segments.sum_counts(batch.request_id)
-    body = _head(batch) | {"progress": _progress(batch, counts, datetime.now(UTC))}
+    body = cast(Status, _head(batch, counts))
     if batch.status in _HAS_OUTPUT:
-        body["output_csv_url"] = f"/download/{batch.request_id}"
         body["output_csv"] = batch.output_csv_path
     body["webhook"] = _webhook(batch)
     if images == "none":
@@ -82,19 +96,16 @@ def status_body(
     return body
 
 
-def summary_body(batch: Batch, counts: Counts) -> Body:
+def summary_body(batch: Batch, counts: Counts) -> Summary:
     """A request's entry in the list: the head of its status document, and what it stores.
 
     `bytes_stored` counts each compressed image's file once, without upload and output CSV.
     """
-    body = _head(batch) | {
-        "progress": _progress(batch, counts, datetime.now(UTC)),
+    return {
+        **_head(batch, counts),
         "bytes_stored": counts.bytes_stored,
         "webhook": _webhook(batch),
     }
-    if batch.status in _HAS_OUTPUT:
-        body["output_csv_url"] = f"/download/{batch.request_id}"
-    return body
 
 
 def next_url(path: str, cursor: str, **parameters: object) -> str:
@@ -103,35 +114,41 @@ def next_url(path: str, cursor: str, **parameters: object) -> str:
     return f"{path}?{urlencode({'cursor': cursor} | given)}"
 
 
-def _head(batch: Batch) -> Body:
-    return {
+def _head(batch: Batch, counts: Counts) -> Head:
+    head: Head = {
         "request_id": batch.request_id,
         "status": batch.status,
         "queued": batch.status is BatchStatus.PROCESSING and batch.started_at is None,
         "error": batch.error,
         "filename": batch.filename,
         "created_at": format_time(batch.created_at),
-        "completed_at": batch.completed_at and format_time(batch.completed_at),
+        "completed_at": _time(batch.completed_at),
         "options": _options(batch),
+        "progress": _progress(batch, counts, datetime.now(UTC)),
     }
+    if batch.status in _HAS_OUTPUT:
+        head["output_csv_url"] = f"/download/{batch.request_id}"
+    return head
 
 
-def _options(batch: Batch) -> Body:
+def _options(batch: Batch) -> Options:
     """Quality and format always, the others when asked for; named as the form's fields."""
     options = batch.options
-    others: Body = {
-        "max_width": options.max_width,
-        "max_height": options.max_height,
-        "image_column": list(options.image_columns),
-        "base_url": options.base_url,
-    }
+    shown: Options = {"quality": options.quality, "format": options.format}
+    if options.max_width:
+        shown["max_width"] = options.max_width
+    if options.max_height:
+        shown["max_height"] = options.max_height
+    if options.image_columns:
+        shown["image_column"] = list(options.image_columns)
+    if options.base_url:
+        shown["base_url"] = options.base_url
     if batch.webhook_events is not WebhookEvents.END:
-        others["webhook_events"] = batch.webhook_events
-    asked_for = {name: value for name, value in others.items() if value}
-    return {"quality": options.quality, "format": options.format} | asked_for
+        shown["webhook_events"] = batch.webhook_events
+    return shown
 
 
-def _progress(batch: Batch, counts: Counts, now: datetime) -> Body:
+def _progress(batch: Batch, counts: Counts, now: datetime) -> Progress:
     remaining = batch.total - counts.done
     rate = _images_per_second(batch, counts, now)
     is_running = batch.status is BatchStatus.PROCESSING
@@ -165,7 +182,7 @@ def _images_per_second(batch: Batch, counts: Counts, now: datetime) -> float:
     return worked_on / seconds if seconds > 0 else 0.0
 
 
-def _webhook(batch: Batch) -> Body:
+def _webhook(batch: Batch) -> WebhookBody:
     """A webhook that was asked for is pending until the end brings its event."""
     webhook = batch.webhook
     if webhook is None:
@@ -174,22 +191,21 @@ def _webhook(batch: Batch) -> Body:
     return {
         "state": webhook.state,
         "attempts": webhook.attempts,
-        "next_attempt_at": webhook.next_attempt_at and format_time(webhook.next_attempt_at),
+        "next_attempt_at": _time(webhook.next_attempt_at),
         "last_status": webhook.last_status,
     }
 
 
-def _images(page: Iterable[Slot], exports: Exports) -> Body:
+def _images(page: Iterable[Slot], exports: Exports) -> dict[str, ImageBody]:
     """By URL; of one that repeats on the page, the first slot."""
-    images: Body = {}
+    images: dict[str, ImageBody] = {}
     for slot in page:
         images.setdefault(slot.image.url, _image(slot, exports))
     return images
 
 
-def _image(slot: Slot, exports: Exports) -> Body:
+def _image(slot: Slot, exports: Exports) -> ImageBody:
     result = slot.image.result
-    error = result.error
     return {
         "status": result.status,
         "column": slot.image.column,
@@ -198,9 +214,18 @@ def _image(slot: Slot, exports: Exports) -> Body:
         "bytes_in": result.bytes_in or None,
         "bytes_out": result.bytes_out or None,
         "kept_original": result.kept_original,
-        "error": error
-        and {"code": error.code, "message": error.message, "permanent": error.permanent},
+        "error": _error(result.error),
     }
+
+
+def _error(error: ImageError | None) -> ImageErrorBody | None:
+    if error is None:
+        return None
+    return {"code": error.code, "message": error.message, "permanent": error.permanent}
+
+
+def _time(time: datetime | None) -> str | None:
+    return None if time is None else format_time(time)
 
 
 def _cursor(place: Place) -> str:
@@ -218,5 +243,5 @@ def _place(cursor: str | None) -> Place:
     match = _CURSOR.fullmatch(text)
     place = (int(match[1]), int(match[2])) if match else None
     if place is None or _cursor(place) != cursor:
-        raise BadRequest("cursor: that is none of ours; take it from the next of the page before")
+        raise BadRequest(BAD_CURSOR)
     return place

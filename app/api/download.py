@@ -7,7 +7,16 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from app.api.batches import find_batch
-from app.api.files import file_reply, set_attachment
+from app.api.described import Reply, describe
+from app.api.files import (
+    BAD_RANGE,
+    CSV,
+    NO_OUTPUT,
+    WORKBOOK,
+    file_reply,
+    in_ranges,
+    set_attachment,
+)
 from app.api.lazy import DATABASE_SECONDS, lazy_services
 from app.api.parsing import Fields, Flag, read_query
 from app.api.streaming import slot, stream_reply
@@ -18,15 +27,20 @@ from app.services import Services
 
 blueprint = Blueprint("download", __name__)
 
-_CSV = "text/csv"
-_WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-
 
 class DownloadQuery(Fields):
-    partial: Flag = "false"
-    urls: Annotated[Literal["replace"] | None, Field(description="replace")] = None
-    formulas: Annotated[Literal["safe"] | None, Field(description="safe")] = None
-    format: Annotated[Literal["csv", "xlsx"], Field(description="csv or xlsx")] = "csv"
+    partial: Annotated[Flag, Field(title="What is done so far, at any time")] = "false"
+    urls: Annotated[
+        Literal["replace"] | None,
+        Field(title="Each image URL exchanged in place for its output URL", description="replace"),
+    ] = None
+    formulas: Annotated[
+        Literal["safe"] | None,
+        Field(title="' before cells that a spreadsheet would compute", description="safe"),
+    ] = None
+    format: Annotated[
+        Literal["csv", "xlsx"], Field(title="Of the file", description="csv or xlsx")
+    ] = "csv"
 
     @property
     def changes_content(self) -> bool:
@@ -34,6 +48,19 @@ class DownloadQuery(Fields):
 
 
 @blueprint.get("/download/<request_id>")
+@describe(
+    "results",
+    "The output CSV",
+    details="The input's columns, and `Output Image Urls`, `Status` and `Error`, row for row.",
+    query=DownloadQuery,
+    replies=in_ranges(Reply("the file, as an attachment", media_types=(CSV, WORKBOOK))),
+    errors={
+        400: "row 7 has a cell of 40,000 characters, a workbook's may have 32,767: take the CSV",
+        404: NO_OUTPUT,
+        **BAD_RANGE,
+        503: "too many downloads are being written; try again shortly",
+    },
+)
 def download(request_id: str) -> ResponseReturnValue:
     query = read_query(DownloadQuery)
     services = lazy_services().get()
@@ -42,7 +69,7 @@ def download(request_id: str) -> ResponseReturnValue:
             batch = find_batch(services, request_id)
         reply = _output(services, batch, query)
     except NotFound as error:
-        raise NotFound("Output CSV not found") from error
+        raise NotFound(NO_OUTPUT) from error
     set_attachment(reply, f"{batch.stem}-compressed.{query.format}")
     return reply
 
@@ -57,9 +84,9 @@ def _output(services: Services, batch: Batch, query: DownloadQuery) -> Response:
         with slot():
             is_replaced = query.urls is not None
             file = exports.workbook(batch, is_replaced=is_replaced, formulas_safe=formulas_safe)
-        return file_reply(file, _WORKBOOK)
+        return file_reply(file, WORKBOOK)
     stored = None if query.changes_content else exports.stored_csv(batch)
     if stored:
-        return file_reply(stored, _CSV)
+        return file_reply(stored, CSV)
     write = exports.replaced_csv if query.urls else exports.output_csv
-    return stream_reply(write(batch, formulas_safe=formulas_safe), _CSV)
+    return stream_reply(write(batch, formulas_safe=formulas_safe), CSV)

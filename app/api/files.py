@@ -5,10 +5,18 @@ Called by the views that serve files.
 
 import os
 import unicodedata
+from dataclasses import replace
 from typing import BinaryIO
 from urllib.parse import quote
 
 from flask import Response, request, send_file
+
+from app.api.described import Reply
+
+NO_OUTPUT = "Output CSV not found"
+BAD_RANGE = {416: "the file has no such range"}
+CSV = "text/csv"
+WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 def file_reply(file: BinaryIO, media_type: str, *, etag: str | None = None) -> Response:
@@ -25,6 +33,14 @@ def file_reply(file: BinaryIO, media_type: str, *, etag: str | None = None) -> R
         file.close()
         raise
     return reply
+
+
+def in_ranges(whole: Reply) -> dict[int, Reply]:
+    """What `file_reply` may answer, for the view's description."""
+    part = replace(
+        whole, text="the range that the request asks for", headers={"Content-Range": "which bytes"}
+    )
+    return {200: whole, 206: part}
 
 
 def set_attachment(reply: Response, name: str) -> None:

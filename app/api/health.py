@@ -8,9 +8,11 @@ import structlog
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
+from app.api.described import Reply, describe
 from app.api.lazy import NOT_SET_UP, LazyServices, lazy_services
 from app.api.owner import open_to_all
 from app.api.parsing import NoParameters, read_query
+from app.api.replies import Alive, Readiness
 from app.errors import PressroomError, Unavailable
 from app.outbound import find_ca_bundle
 
@@ -22,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 @blueprint.get("/healthz")
+@describe("service", "Whether the process answers", replies={200: Reply("it does", (Alive,))})
 @open_to_all
 def show_health() -> ResponseReturnValue:
     read_query(NoParameters)
@@ -29,6 +32,14 @@ def show_health() -> ResponseReturnValue:
 
 
 @blueprint.get("/readyz")
+@describe(
+    "service",
+    "Whether it can do its work, or what it lacks",
+    replies={
+        200: Reply("it can", (Readiness,)),
+        503: Reply("it lacks what error and checks name", (Readiness,)),
+    },
+)
 @open_to_all
 def show_readiness() -> ResponseReturnValue:
     read_query(NoParameters)

@@ -9,6 +9,7 @@ from typing import cast
 
 from flask import Blueprint, Flask, Response, current_app
 
+from app.api.described import Reply, describe
 from app.api.lazy import LazyServices, lazy_services
 from app.api.parsing import NoParameters, read_query
 from app.config import VERSION
@@ -32,6 +33,11 @@ def register_metrics(app: Flask, shared: SharedMetrics) -> None:
 
 
 @blueprint.get("/metrics")
+@describe(
+    "service",
+    "Figures for Prometheus, of all processes of this machine",
+    replies={200: Reply("in its text format", media_types=("text/plain",))},
+)
 def show_metrics() -> Response:
     read_query(NoParameters)
     shared = cast(SharedMetrics, current_app.extensions["pressroom_metrics"])

@@ -23,6 +23,10 @@ def open_to_all(view: _View) -> _View:
     return view
 
 
+def is_open_to_all(view: Callable[..., Any] | None) -> bool:
+    return getattr(view, "is_open_to_all", False)
+
+
 def register_owner(app: Flask, keys: Keys) -> None:
     """`keys` may be none: then everybody is the owner of bare keys."""
     app.extensions["pressroom_keys"] = keys
@@ -61,4 +65,4 @@ def _identify() -> None:
 def _is_open() -> bool:
     """A preflight never carries a key, and is told nothing but methods."""
     view = current_app.view_functions.get(request.endpoint or "")
-    return request.method == "OPTIONS" or getattr(view, "is_open_to_all", False)
+    return request.method == "OPTIONS" or is_open_to_all(view)

@@ -6,11 +6,14 @@ The page is one document whose views are told apart by its query: a new catalogu
 
 import time
 from pathlib import Path
+from typing import Annotated
 
 from flask import Blueprint, Response, current_app, make_response, render_template, request
 from flask.helpers import send_from_directory
 from flask.typing import ResponseReturnValue
+from pydantic import Field
 
+from app.api.described import Reply, describe, undescribed
 from app.api.lazy import lazy_services
 from app.api.owner import SESSION_COOKIE, open_to_all
 from app.api.parsing import Fields, NoParameters, read_query
@@ -40,11 +43,17 @@ POLICY = "; ".join(
 class PageQuery(Fields):
     """What the script reads from the address; the server only knows the names."""
 
-    request: str | None = None
-    requests: str | None = None
+    request: Annotated[str | None, Field(title="Shows this request")] = None
+    requests: Annotated[str | None, Field(title="Shows earlier requests, of this status")] = None
 
 
 @blueprint.get("/")
+@describe(
+    "service",
+    "The page for people",
+    query=PageQuery,
+    replies={200: Reply("the page", media_types=("text/html",))},
+)
 @open_to_all
 def show_page() -> ResponseReturnValue:
     read_query(PageQuery)
@@ -64,6 +73,7 @@ def show_page() -> ResponseReturnValue:
 
 
 @blueprint.get("/static/<path:name>")
+@undescribed("what the page loads")
 @open_to_all
 def show_asset(name: str) -> ResponseReturnValue:
     """Asked for anew each time, and answered 304 until a new version of the service is there."""

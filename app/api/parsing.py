@@ -52,7 +52,9 @@ def read_fields(model: type[Model], sent: Mapping[str, list[str]], kind: str) ->
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise BadRequest("; ".join(_fault(model, detail) for detail in error.errors())) from error
+        # a field that may be of several types has a fault for each, and all say the same here
+        faults = dict.fromkeys(_fault(model, detail) for detail in error.errors())
+        raise BadRequest("; ".join(faults)) from error
 
 
 def refuse_unknown(sent: Iterable[str], known: Collection[str], kind: str) -> None:

@@ -6,7 +6,8 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from app.api.batches import is_request_id
-from app.api.files import file_reply
+from app.api.described import Reply, describe
+from app.api.files import BAD_RANGE, file_reply, in_ranges
 from app.api.lazy import lazy_services
 from app.api.owner import open_to_all
 from app.api.parsing import NoParameters, read_query
@@ -19,6 +20,21 @@ _NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,127}\.([0-9a-z]{3,4})")
 
 
 @blueprint.get("/processed/<request_id>/<name>")
+@describe(
+    "results",
+    "One compressed image",
+    details="What the output CSV links to; good for ever, since its name holds its bytes' hash.",
+    path={
+        "name": {
+            "description": "as in the status document's path",
+            "schema": {"type": "string"},
+            "example": "1-1-a-9f2c41d07ab3.jpg",
+        }
+    },
+    replies=in_ranges(Reply("the image", media_types=tuple(MEDIA_TYPES.values())))
+    | {304: Reply("If-None-Match has its ETag", media_types=())},
+    errors={404: "Image not found", **BAD_RANGE},
+)
 @open_to_all
 def show_image(request_id: str, name: str) -> ResponseReturnValue:
     """The name carries the hash of the bytes: it serves as ETag, is good for ever, and whoever

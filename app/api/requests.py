@@ -12,10 +12,12 @@ from pydantic import Field
 
 from app import control
 from app.api.batches import find_batch
-from app.api.bodies import next_url, summary_body
+from app.api.bodies import BAD_CURSOR, next_url, summary_body
+from app.api.described import AWAY, CURSOR, NOT_FOUND, Reply, describe
 from app.api.lazy import DATABASE_SECONDS, lazy_services, slots
 from app.api.owner import current_owner
 from app.api.parsing import Fields, NoParameters, read_query
+from app.api.replies import RequestsPage
 from app.database import deadline
 from app.database.control import Key
 from app.errors import BadRequest, Unavailable
@@ -31,14 +33,24 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RequestsQuery(Fields):
-    limit: Annotated[int, Field(ge=1, le=200, description="a whole number from 1 to 200")] = 50
-    cursor: str | None = None
-    status: Annotated[BatchStatus | None, Field(description=f"one of {', '.join(BatchStatus)}")] = (
-        None
-    )
+    limit: Annotated[
+        int, Field(title="Of a page", ge=1, le=200, description="a whole number from 1 to 200")
+    ] = 50
+    cursor: Annotated[str | None, Field(title=CURSOR)] = None
+    status: Annotated[
+        BatchStatus | None,
+        Field(title="Only these", description=f"one of {', '.join(BatchStatus)}"),
+    ] = None
 
 
 @blueprint.get("/requests")
+@describe(
+    "requests",
+    "The caller's requests, newest first",
+    query=RequestsQuery,
+    replies={200: Reply("a page of them", (RequestsPage,))},
+    errors={400: BAD_CURSOR, **AWAY},
+)
 @deadline(DATABASE_SECONDS)
 def list_requests() -> ResponseReturnValue:
     query = read_query(RequestsQuery)
@@ -54,10 +66,21 @@ def list_requests() -> ResponseReturnValue:
     if has_more:
         filters = {"limit": query.limit, "status": query.status}
         following = next_url("/requests", _cursor(page[-1]), **filters)
-    return jsonify({"requests": entries, "next": following})
+    body: RequestsPage = {"requests": entries, "next": following}
+    return jsonify(body)
 
 
 @blueprint.delete("/requests/<request_id>")
+@describe(
+    "requests",
+    "Remove a request with all its files",
+    replies={204: Reply("it is gone", media_types=())},
+    errors={
+        **NOT_FOUND,
+        409: "this request still runs: cancel it first, and wait for its end",
+        **AWAY,
+    },
+)
 def delete_request(request_id: str) -> ResponseReturnValue:
     read_query(NoParameters)
     services = lazy_services().get()
@@ -96,5 +119,5 @@ def _key(cursor: str | None) -> Key | None:
     except ValueError:
         match = None
     if match is None:
-        raise BadRequest("cursor: that is none of ours; take it from the next of the page before")
+        raise BadRequest(BAD_CURSOR)
     return _EPOCH + timedelta(milliseconds=int(match[1])), match[2]

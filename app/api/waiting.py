@@ -2,7 +2,6 @@
 
 import re
 import time
-from typing import Any
 
 import structlog
 from flask import request
@@ -10,6 +9,7 @@ from werkzeug.http import parse_list_header
 
 from app.api.bodies import status_body
 from app.api.lazy import DATABASE_SECONDS, slots
+from app.api.replies import Status
 from app.database import deadline
 from app.errors import Unavailable
 from app.models import BatchStatus
@@ -23,9 +23,7 @@ _WAIT = re.compile(r'wait\s*=\s*"?([0-9]+)"?\s*', re.ASCII | re.IGNORECASE)
 log = structlog.get_logger(__name__)
 
 
-def wait_for_end(
-    services: Services, request_id: str
-) -> tuple[dict[str, Any] | None, dict[str, str]]:
+def wait_for_end(services: Services, request_id: str) -> tuple[Status | None, dict[str, str]]:
     """The status document if the request ended in time, and the headers to reply with.
 
     None without the wish to wait, and when too many wait already: the caller is answered at once.
@@ -52,7 +50,7 @@ def preferred_wait_seconds(headers: list[str]) -> int:
     return 0
 
 
-def _ended(services: Services, request_id: str, give_up_at: float) -> dict[str, Any] | None:
+def _ended(services: Services, request_id: str, give_up_at: float) -> Status | None:
     """Looks again and again, less often with time; a stop of the service ends it."""
     pause_seconds = _SHORTEST_PAUSE_SECONDS
     while True:
