@@ -6,6 +6,7 @@ neither documents nor files.
 
 import threading
 
+import structlog
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
@@ -14,7 +15,7 @@ from app.api.download import blueprint as download
 from app.api.errors import register_errors
 from app.api.health import blueprint as health
 from app.api.images_zip import blueprint as images_zip
-from app.api.lazy import LazyServices
+from app.api.lazy import NOT_SET_UP, LazyServices
 from app.api.owner import register_owner
 from app.api.pages import register_pages
 from app.api.processed import blueprint as processed
@@ -27,7 +28,10 @@ from app.api.status import blueprint as status
 from app.api.upload import blueprint as upload
 from app.api.webhook import blueprint as webhook
 from app.config import Settings
+from app.errors import SettingsError, Unavailable
 from app.services import Services
+
+log = structlog.get_logger(__name__)
 
 
 def register_api(app: Flask, settings: Settings, services: Services | None) -> None:
@@ -61,6 +65,17 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
     register_errors(app)
     register_pages(app, settings)
     register_owner(app, settings.keys)
+
+
+def refuse_all(app: Flask, error: SettingsError) -> None:
+    """Instead of the above, where there are no settings to serve with."""
+
+    def refuse() -> None:
+        log.error("settings cannot be used", reason=str(error))
+        raise Unavailable(NOT_SET_UP)
+
+    register_errors(app)
+    app.before_request(refuse)
 
 
 class _Json(DefaultJSONProvider):
