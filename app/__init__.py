@@ -1,5 +1,6 @@
 """Pressroom: bulk image compression, from a CSV of URLs to a CSV of smaller images."""
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,11 +25,20 @@ def create_app(settings: "Settings | None" = None, services: "Services | None" =
     from flask import Flask
     from werkzeug.middleware.proxy_fix import ProxyFix
 
-    from app.api import register_api
+    from app.api import refuse_all, register_api
+    from app.cli import register_commands
     from app.config import read_settings
+    from app.errors import SettingsError
 
-    settings = settings or (services.settings if services else read_settings())
     app = Flask(__name__, static_folder=None)
+    register_commands(app)
+    try:
+        settings = settings or (services.settings if services else read_settings())
+    except SettingsError as error:
+        if "FLASK_RUN_FROM_CLI" not in os.environ:  # set by Flask's command, and nobody else
+            raise
+        refuse_all(app, error)
+        return app
     app.config["MAX_CONTENT_LENGTH"] = settings.max_csv_bytes + _FORM_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = _FORM_BYTES
     app.config["MAX_FORM_PARTS"] = _FORM_PARTS

@@ -3,7 +3,7 @@
 Called by the pipeline for the output CSV, and by the API for what it serves besides.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
@@ -52,13 +52,21 @@ class Exports:
         return self._storage.open(batch.output_csv_path)
 
     def output_csv(
-        self, batch: Batch, *, formulas_safe: bool = False, rows: range | None = None
+        self,
+        batch: Batch,
+        *,
+        formulas_safe: bool = False,
+        rows: range | None = None,
+        link: Callable[[str], str] | None = None,
     ) -> Iterator[bytes]:
-        """The input's columns and ours, as things stand now; chunks of a file, or of some rows."""
+        """The input's columns and ours, as things stand now; chunks of a file, or of some rows.
+
+        `link` says what the slots hold, in place of public URLs.
+        """
         products = self._database.products.iterate(batch.request_id, rows)
         with self._open(batch) as catalog:
             yield from write_output(
-                catalog, products, self.link, formulas_safe=formulas_safe, rows=rows
+                catalog, products, link or self.link, formulas_safe=formulas_safe, rows=rows
             )
 
     def replaced_csv(self, batch: Batch, *, formulas_safe: bool = False) -> Iterator[bytes]:

@@ -97,15 +97,8 @@ class Intake:
         self._go_on = go_on
 
     def check(self, upload: Upload) -> Report:
-        """Reads a file through and stores nothing. Raises BadCatalog."""
-        rows = images = 0
-        with self._as_csv(upload) as upload, self._open(upload) as catalog:
-            for row in catalog.rows():
-                rows += 1
-                images += len(row.urls)
-            _refuse_faults(upload, catalog)
-            columns = _headers_by_meaning(catalog.columns)
-            return Report(rows, images, columns, tuple(catalog.faults), catalog.fault_count)
+        """As the function `check`."""
+        return check(upload, self._sheets, self._max_rows)
 
     def accept(self, upload: Upload) -> str:
         """Stores an upload; its request id, once nothing of it can be lost any more.
@@ -115,7 +108,7 @@ class Intake:
         """
         self._storage.check_room()
         idempotency = _idempotency(upload)  # of the bytes as they were sent
-        with self._as_csv(upload) as upload:
+        with _as_csv(upload, self._sheets) as upload:
             batch = _new_batch(upload, idempotency)
             with structlog.contextvars.bound_contextvars(request_id=batch.request_id):
                 return self._accept(batch, upload)
@@ -188,7 +181,7 @@ class Intake:
         renew = self._renewal(batch)
         runs = _Runs()
         insert = partial(self._database.products.insert, batch.request_id)
-        with self._open(upload) as catalog, ThreadPoolExecutor(1, "insert") as inserting:
+        with _open(upload, self._max_rows) as catalog, ThreadPoolExecutor(1, "insert") as inserting:
             inserted: Future[None] | None = None
             for rows in _groups(catalog.rows()):
                 runs.add(rows)
@@ -202,27 +195,8 @@ class Intake:
         self._database.segments.insert(batch.request_id, runs.closed())
         self._database.batches.commit(batch.request_id, rows=runs.rows, total=runs.images)
 
-    @contextmanager
-    def _as_csv(self, upload: Upload) -> Iterator[Upload]:
-        """Whoever stores or reads it later sees the first sheet of a workbook, never a workbook."""
-        if is_workbook(upload.file):
-            with self._sheets.as_csv(upload.file) as sheet:
-                yield replace(upload, file=sheet, is_sheet=True)
-        else:
-            yield upload
-
     def _renewal(self, batch: Batch) -> Every:
         return Every(RENEW_SECONDS, lambda: self._database.batches.renew_intake(batch.request_id))
-
-    def _open(self, upload: Upload):  # type: ignore[no-untyped-def]
-        upload.file.seek(0)
-        return open_catalog(
-            upload.file,
-            image_columns=upload.options.image_columns,
-            base_url=upload.options.base_url,
-            max_rows=self._max_rows,
-            is_sheet=upload.is_sheet,
-        )
 
     def _remove(self, request_id: str) -> bool:
         """False when nothing was removed, since the upload has been accepted after all."""
@@ -234,6 +208,39 @@ class Intake:
         except Unavailable as error:  # the sweeper does it once they are back
             log.warning("upload left for the sweeper", request_id=request_id, reason=str(error))
         return True
+
+
+def check(upload: Upload, sheets: SheetReader, max_rows: int) -> Report:
+    """Reads a file through and stores nothing; needs no database. Raises BadCatalog."""
+    rows = images = 0
+    with _as_csv(upload, sheets) as upload, _open(upload, max_rows) as catalog:
+        for row in catalog.rows():
+            rows += 1
+            images += len(row.urls)
+        _refuse_faults(upload, catalog)
+        columns = _headers_by_meaning(catalog.columns)
+        return Report(rows, images, columns, tuple(catalog.faults), catalog.fault_count)
+
+
+@contextmanager
+def _as_csv(upload: Upload, sheets: SheetReader) -> Iterator[Upload]:
+    """Whoever stores or reads it later sees the first sheet of a workbook, never a workbook."""
+    if is_workbook(upload.file):
+        with sheets.as_csv(upload.file) as sheet:
+            yield replace(upload, file=sheet, is_sheet=True)
+    else:
+        yield upload
+
+
+def _open(upload: Upload, max_rows: int):  # type: ignore[no-untyped-def]
+    upload.file.seek(0)
+    return open_catalog(
+        upload.file,
+        image_columns=upload.options.image_columns,
+        base_url=upload.options.base_url,
+        max_rows=max_rows,
+        is_sheet=upload.is_sheet,
+    )
 
 
 def _new_batch(upload: Upload, idempotency: IdempotencyKey | None) -> Batch:

@@ -9,13 +9,15 @@ APP = Path(__file__).parents[1] / "app"
 MODULES = sorted(APP.rglob("*.py"))
 
 ONLY_IN = {
-    "flask": ("app/api/", "app/web/", "app/cli.py", "app/__init__.py", "app/server.py"),
+    "flask": ("app/api/", "app/web/", "app/cli/", "app/__init__.py", "app/server.py"),
     "werkzeug": ("app/api/", "app/web/", "app/__init__.py"),
     "PIL": ("app/compress",),
     "pymongo": ("app/database/",),
     "bson": ("app/database/",),
     "pycurl": ("app/outbound",),
-    "requests": ("app/cli.py", "app/demo.py"),
+    "requests": ("app/cli/", "app/demo.py"),
+    "click": ("app/cli/",),
+    "tqdm": ("app/cli/", "app/demo.py"),
     "waitress": ("app/receiving.py", "app/server.py"),
     "apispec": ("app/api/openapi.py",),
     "apispec_webframeworks": ("app/api/openapi.py",),
@@ -59,6 +61,7 @@ LAYERS = [
     {"sweeper"},
     {"services"},
     {"api", "worker"},
+    {"cli"},
     {"demo", "server"},
     {"serving"},
 ]

@@ -7,6 +7,7 @@ neither documents nor files.
 import threading
 from functools import partial
 
+import structlog
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
@@ -16,7 +17,7 @@ from app.api.download import blueprint as download
 from app.api.errors import register_errors
 from app.api.health import blueprint as health
 from app.api.images_zip import blueprint as images_zip
-from app.api.lazy import LazyServices
+from app.api.lazy import NOT_SET_UP, LazyServices
 from app.api.metrics import blueprint as metrics
 from app.api.metrics import register_metrics
 from app.api.owner import register_owner
@@ -34,7 +35,10 @@ from app.api.traffic import register_routes, register_traffic
 from app.api.upload import blueprint as upload
 from app.api.webhook import blueprint as webhook
 from app.config import Settings
+from app.errors import SettingsError, Unavailable
 from app.services import Services, build, build_metrics
+
+log = structlog.get_logger(__name__)
 
 
 def register_api(app: Flask, settings: Settings, services: Services | None) -> None:
@@ -78,6 +82,17 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
     register_errors(app)
     register_pages(app, settings)
     register_owner(app, settings.keys)
+
+
+def refuse_all(app: Flask, error: SettingsError) -> None:
+    """Instead of the above, where there are no settings to serve with."""
+
+    def refuse() -> None:
+        log.error("settings cannot be used", reason=str(error))
+        raise Unavailable(NOT_SET_UP)
+
+    register_errors(app)
+    app.before_request(refuse)
 
 
 class _Json(DefaultJSONProvider):

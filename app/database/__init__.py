@@ -50,6 +50,16 @@ class Database:
         with deadline(timeout_seconds):
             self.client.admin.command("ping")
 
+    @translate_connection_errors
+    def drop(self) -> None:
+        """Removes all of it; only for one that was made for one job. Raises SettingsError."""
+        try:
+            self.client.drop_database(self.name)
+        except OperationFailure as error:
+            if error.code not in _NO_RIGHTS:
+                raise
+            raise SettingsError("MONGODB_URI: the login may drop no database") from error
+
     def close(self) -> None:
         self.client.close()
 
