@@ -33,21 +33,26 @@ MISSING = "missing.txt"
 class Exports:
     """Writes a batch's results, streaming: memory stays flat for any number of rows of a table."""
 
-    def __init__(self, database: Database, storage: Storage, base_url: str):
+    def __init__(self, database: Database, storage: Storage, *, base_url: str, images_url: str):
         self._database = database
         self._storage = storage
-        self.base_url = base_url
+        self._base_url = base_url
+        self.images_url = images_url
 
     def link(self, key: str) -> str:
-        """The public URL of a stored file."""
-        return f"{self.base_url}/{key}"
+        """The public URL of an image, by its storage key."""
+        return f"{self.images_url}/{key}"
+
+    def page(self, path: str) -> str:
+        """The URL of something that the API answers."""
+        return f"{self._base_url}/{path}"
 
     def stored_csv(self, batch: Batch) -> BinaryIO | None:
-        """The output CSV as it was stored at the end, if its URLs begin with the present BASE_URL.
+        """The output CSV as it was stored at the end, if its URLs begin as they would at present.
 
         Raises NotFound when it should be there and is not.
         """
-        if batch.output_csv_path is None or batch.output_base_url != self.base_url:
+        if batch.output_csv_path is None or batch.output_base_url != self.images_url:
             return None
         return self._storage.open(batch.output_csv_path)
 

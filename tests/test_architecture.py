@@ -22,6 +22,7 @@ ONLY_IN = {
     "stream_zip": ("app/archive.py",),
     "python_calamine": ("app/catalog/sheet_reader.py",),
     "xlsxwriter": ("app/catalog/workbook_writing.py",),
+    "obstore": ("app/storage/s3.py",),
 }
 
 LAYERS = [

@@ -18,6 +18,8 @@ from app.errors import NotFound, StorageUnavailable
 from app.storage import Copy
 
 _TEMPORARY = ".tmp-"
+_PROBE_BYTES = 65_536
+"""On a full disk an empty file can still be made."""
 _NO_LINK = {errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP}
 
 
@@ -142,6 +144,12 @@ class LocalStorage:
                     f"the disk of {area}/ has {free_bytes:,} bytes free, "
                     f"fewer than MIN_FREE_BYTES={self._min_free_bytes}; make room or lower it"
                 )
+
+    def try_out(self) -> None:
+        for area in self._areas:
+            with self.create(area) as file:
+                file.write(bytes(_PROBE_BYTES))
+                file.flush()
 
     def _path(self, key: str) -> Path:
         area, *parts = key.split("/")
