@@ -263,7 +263,7 @@ class S3Storage:
         except BaseError as error:
             raise self._unavailable(patience, permission, error) from error
         except OSError as error:  # of the file that was being sent
-            raise StorageUnavailable(f"the disk refuses: {error.strerror}") from error
+            raise StorageUnavailable(f"the disk refuses: {error.strerror or error}") from error
         patience.succeeded()
 
     def _unavailable(
