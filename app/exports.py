@@ -4,7 +4,7 @@ Called by the pipeline for the output CSV, and by the API for what it serves bes
 """
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import BinaryIO
@@ -99,18 +99,18 @@ class Exports:
 
     def _members(self, batch: Batch, rows: range | None) -> Generator[Member, None, None]:
         part = f"-rows-{rows[0]}-{rows[-1]}" if rows else ""
-        with self._spooled_csv(batch, rows) as file:
-            yield Member(portable_name(batch.stem, f"-compressed{part}.csv"), file)
+        with self._spooled_csv(batch, rows) as csv:
+            yield Member(portable_name(batch.stem, f"-compressed{part}.csv"), csv)
         missing = []
-        for path in self._find_paths(batch, rows or range(1, batch.rows + 1)):
-            name = path.rpartition("/")[2]
-            try:
-                file = self._storage.open(path)
-            except NotFound:
-                missing.append(name)
-                continue
-            with file:
-                yield Member(name, file)
+        paths = self._find_paths(batch, rows or range(1, batch.rows + 1))
+        with closing(self._storage.open_each(paths)) as opened:
+            for path, file in opened:
+                name = path.rpartition("/")[2]
+                if file is None:
+                    missing.append(name)
+                    continue
+                with file:
+                    yield Member(name, file)
         if missing:
             text = "These images were made, but their files are gone:\r\n"
             yield Member(MISSING, BytesIO((text + "\r\n".join(missing) + "\r\n").encode()))

@@ -28,6 +28,7 @@ from app.pipeline import Pipeline
 from app.sources import Polite, Samples, Sources
 from app.storage import Storage
 from app.storage.local import LocalStorage
+from app.storage.spool import Spool
 from app.sweeper import Sweeper
 from app.webhooks import Deliverer
 
@@ -181,7 +182,7 @@ def _bucket_storage(settings: Settings) -> Storage:
         secret_access_key=settings.aws_secret_access_key.get_secret_value(),
         session_token=settings.aws_session_token.get_secret_value(),
     )
-    return S3Storage(bucket, settings.data_dir / "tmp", settings.min_free_bytes)
+    return S3Storage(bucket, Spool(settings.data_dir / "tmp", settings.min_free_bytes))
 
 
 def build_samples(settings: Settings) -> Samples:

@@ -3,7 +3,7 @@
 import resource
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -11,12 +11,13 @@ from app.errors import NotFound, StorageUnavailable
 from app.storage import Copy
 from app.storage.local import LocalStorage
 from app.storage.s3 import S3Storage
+from app.storage.spool import Spool
 
 
 @pytest.fixture(params=["folders", "bucket"])
 def storage(request, tmp_path):
     if request.param == "bucket":
-        return S3Storage(request.getfixturevalue("bucket"), tmp_path / "tmp", min_free_bytes=0)
+        return S3Storage(request.getfixturevalue("bucket"), Spool(tmp_path / "tmp", 0))
     areas = {area: tmp_path / area for area in ("uploads", "processed", "outputs")}
     return LocalStorage(areas, min_free_bytes=0)
 
@@ -108,6 +109,31 @@ def test_a_key_that_names_no_file_is_not_found(storage, key):
         storage.open(key)
 
 
+def test_many_are_opened_in_order_and_what_is_gone_is_told(storage):
+    names = [f"processed/id/{n}.jpg" for n in range(40)]
+    storage.put_all({name: name.encode() * 5_000 for name in names if name != names[7]})
+
+    for name, file in storage.open_each(names):
+        if name == names[7]:
+            assert file is None
+            continue
+        with file:
+            assert file.read() == name.encode() * 5_000
+
+
+def test_who_stops_before_all_are_opened_leaves_none_open(storage):
+    names = [f"processed/id/{n}.jpg" for n in range(40)]
+    storage.put_all(
+        dict.fromkeys(names, bytes(100_000))
+    )  # a file left open fails this as a warning
+    taken = []
+
+    with closing(storage.open_each(taken.append(name) or name for name in names)) as opened:
+        next(opened)[1].close()
+
+    assert len(taken) < 40
+
+
 def test_what_is_no_key_is_not_deleted_with_what_is(storage):
     put(storage, "processed/id/a.jpg")
 
@@ -162,7 +188,7 @@ def test_many_files_are_put_each_with_its_own_content(storage):
 
 
 def test_too_little_room_is_said_with_the_setting(storage):
-    storage._min_free_bytes = 2**62
+    getattr(storage, "_spool", storage)._min_free_bytes = 2**62
 
     with pytest.raises(StorageUnavailable, match="MIN_FREE_BYTES=4611686018427387904"):
         storage.check_room()

@@ -16,6 +16,7 @@ from test_storage import keys, put, read
 from app.errors import NotFound, StorageUnavailable
 from app.storage import Copy, patience, s3
 from app.storage.s3 import Bucket, S3Storage
+from app.storage.spool import Spool
 from tests import seaweed
 
 ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>no</Message></Error>'
@@ -26,7 +27,7 @@ def storage_of(tmp_path):
     """A function that makes a storage of a bucket."""
 
     def make(bucket):
-        return S3Storage(bucket, tmp_path / "tmp", min_free_bytes=0)
+        return S3Storage(bucket, Spool(tmp_path / "tmp", 0))
 
     return make
 
@@ -43,6 +44,7 @@ class Imitation:
         self.bucket = Bucket("b", "", url, "us-east-1", "key-id", "the-secret-key")
         self.answers = []
         self.knows_conditions = True
+        self.missing_bytes = 0
         self.calls = []
         self.at_once = self.most_at_once = 0
         self.gate = threading.Event()
@@ -74,8 +76,10 @@ def imitation():
             body = ERROR.format(name).encode() if name else b""
             self.send_response(status)
             self.send_header("ETag", '"e"')
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Last-Modified", "Sat, 21 Nov 2026 15:00:00 GMT")
+            self.send_header("Content-Length", str(len(body) + imitation.missing_bytes))
             self.end_headers()
+            self.close_connection = bool(imitation.missing_bytes)
             if self.command != "HEAD":
                 self.wfile.write(body)
 
@@ -326,6 +330,14 @@ def test_what_a_moment_s_trouble_refused_is_asked_again(storage_of, imitation):
     storage_of(imitation.bucket).put_all({"processed/id/a.jpg": b"x"})
 
     assert len(imitation.calls) == 3
+
+
+@pytest.mark.parametrize("missing_bytes", [1_000, 1_000_000])
+def test_what_is_cut_short_on_its_way_is_no_file(storage_of, imitation, missing_bytes):
+    imitation.missing_bytes = missing_bytes
+
+    with refused("does not answer"):
+        storage_of(imitation.bucket).open("outputs/id/1.csv")
 
 
 def test_a_missing_file_is_no_reason_to_rest(storage):

@@ -4,7 +4,7 @@ A key is a path such as `processed/<request_id>/<name>`; its first part names th
 `processed` or `outputs`). Files are written once and never changed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -47,6 +47,12 @@ class Storage(Protocol):
 
     def open(self, key: str) -> BinaryIO:
         """The file, seekable and on this machine. Raises NotFound, StorageUnavailable."""
+
+    def open_each(self, keys: Iterable[str]) -> Generator[tuple[str, BinaryIO | None], None, None]:
+        """Each key with its file as from `open`, in order, which the caller closes; None: gone.
+
+        Keys are taken a few ahead, where opening takes time. Raises StorageUnavailable.
+        """
 
     def delete(self, key: str) -> None:
         """Removes a file, or a folder with all in it; a missing one is as good as removed."""

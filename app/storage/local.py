@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -116,6 +116,13 @@ class LocalStorage:
             raise NotFound(f"{key} does not exist") from error
         except OSError as error:
             raise StorageUnavailable(f"{key} cannot be read: {error.strerror}") from error
+
+    def open_each(self, keys: Iterable[str]) -> Generator[tuple[str, BinaryIO | None], None, None]:
+        for key in keys:
+            try:
+                yield key, self.open(key)
+            except NotFound:
+                yield key, None
 
     def delete(self, key: str) -> None:
         path = self._path(key)

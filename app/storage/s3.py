@@ -10,14 +10,13 @@ Not for use across a fork: the client's threads do not survive one.
 
 import os
 import secrets
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import obstore
@@ -26,13 +25,14 @@ from obstore.store import S3Store
 
 from app.compress import MEDIA_TYPES
 from app.errors import NotFound, StorageUnavailable
-from app.scratch import disk_errors, scratch_file
+from app.scratch import disk_errors
 from app.storage import Copy
 from app.storage.bucket_faults import code_of, sentence_of
 from app.storage.patience import Patience
+from app.storage.spool import Spool
 
 if TYPE_CHECKING:
-    from obstore import Attributes, GetResult, ObjectMeta
+    from obstore import Attributes, ObjectMeta
     from obstore.store import ClientConfig, RetryConfig
 
 CALLS_AT_ONCE = 32
@@ -40,7 +40,10 @@ CALLS_AT_ONCE = 32
 PART_BYTES = 8_388_608
 """What is larger is sent in parts, of which S3 takes 10,000."""
 PARTS_AT_ONCE = 4
+FILES_AHEAD = 16
+"""Read while the one before them is sent, as a part of an archive."""
 IN_MEMORY_BYTES = 65_536
+CHUNK_BYTES = 1_048_576
 PAGE_KEYS = 1_000
 """S3 lists and deletes as many at once."""
 AREAS = ("uploads", "processed", "outputs")
@@ -75,16 +78,12 @@ class Bucket:
 
 
 class S3Storage:
-    """A bucket, or what in it is below a prefix.
+    """A bucket, or what in it is below a prefix; `spool` makes the temporary files."""
 
-    Temporary files are made in `folder`, unless its disk has fewer than `min_free_bytes` free.
-    """
-
-    def __init__(self, bucket: Bucket, folder: Path, min_free_bytes: int):
+    def __init__(self, bucket: Bucket, spool: Spool):
         self._bucket = bucket.name
         self._store = _connect(bucket)
-        self._folder = folder
-        self._min_free_bytes = min_free_bytes
+        self._spool = spool
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="s3")
         self._reading, self._writing = Patience(), Patience()
         self._knows_conditions = True
@@ -94,7 +93,7 @@ class S3Storage:
     @contextmanager
     def create(self, folder: str) -> Iterator[BinaryIO]:
         _check(folder)
-        with disk_errors(), scratch_file(self._made_folder()) as file:
+        with disk_errors(), self._spool.file() as file:
             yield file
 
     def put(self, key: str, file: BinaryIO) -> None:
@@ -132,9 +131,23 @@ class S3Storage:
         _check(key)
         with self._calling(self._reading, "s3:GetObject", key):
             found = obstore.get(self._store, key)
-            if found.meta["size"] <= IN_MEMORY_BYTES:
+            size = found.meta["size"]
+            if size <= IN_MEMORY_BYTES:
                 return BytesIO(found.bytes())
-            return self._spool(found)
+            return self._spool.file_of(found.stream(min_chunk_size=CHUNK_BYTES), size)
+
+    def open_each(self, keys: Iterable[str]) -> Generator[tuple[str, BinaryIO | None], None, None]:
+        ahead: deque[tuple[str, Future[BinaryIO]]] = deque()
+        try:
+            for key in keys:
+                ahead.append((key, self._pool.submit(self.open, key)))
+                if len(ahead) > FILES_AHEAD:
+                    yield _opened(*ahead.popleft())
+            while ahead:
+                yield _opened(*ahead.popleft())
+        finally:
+            for _, future in ahead:
+                future.add_done_callback(_close)
 
     def delete(self, key: str) -> None:
         _check(key)
@@ -151,9 +164,7 @@ class S3Storage:
             yield from (found["path"] for found in page if found["last_modified"] < limit)
 
     def check_room(self) -> None:
-        with disk_errors():
-            free_bytes = shutil.disk_usage(self._made_folder()).free
-        self._check_free(free_bytes)
+        self._spool.check_room()
         self.try_out()
 
     def try_out(self) -> None:
@@ -201,22 +212,6 @@ class S3Storage:
             return None
         return copy.key
 
-    def _spool(self, found: "GetResult") -> BinaryIO:
-        file = scratch_file(self._made_folder())
-        try:
-            with disk_errors():
-                self._check_free(shutil.disk_usage(self._folder).free - found.meta["size"])
-            for chunk in found.stream(min_chunk_size=1 << 20):
-                with disk_errors():
-                    file.write(chunk)
-            with disk_errors():
-                file.seek(0)
-        except BaseException:
-            with suppress(OSError):  # it flushes what the full disk refused
-                file.close()
-            raise
-        return file
-
     def _list(self, folder: str) -> Iterator[Sequence["ObjectMeta"]]:
         """Page by page, so that any number of keys takes no memory."""
         pages = iter(obstore.list(self._store, folder, chunk_size=PAGE_KEYS))
@@ -236,18 +231,6 @@ class S3Storage:
         futures = [self._pool.submit(call, item) for item in items]
         wait(futures)
         return [future.result() for future in futures]
-
-    def _made_folder(self) -> Path:
-        with disk_errors():
-            self._folder.mkdir(parents=True, exist_ok=True)
-        return self._folder
-
-    def _check_free(self, free_bytes: int) -> None:
-        if free_bytes < self._min_free_bytes:
-            raise StorageUnavailable(
-                f"the disk of temporary files in DATA_DIR has {free_bytes:,} bytes free, "
-                f"fewer than MIN_FREE_BYTES={self._min_free_bytes}; make room or lower it"
-            )
 
     @contextmanager
     def _calling(self, patience: Patience, permission: str, key: str = "") -> Iterator[None]:
@@ -297,6 +280,18 @@ def _check(key: str) -> None:
     area, *parts = key.split("/")
     if area not in AREAS or {"", ".", ".."} & set(parts) or "\0" in key:
         raise NotFound(f"{key} does not exist")
+
+
+def _opened(key: str, opening: Future[BinaryIO]) -> tuple[str, BinaryIO | None]:
+    try:
+        return key, opening.result()
+    except NotFound:
+        return key, None
+
+
+def _close(opening: Future[BinaryIO]) -> None:
+    if not opening.exception():
+        opening.result().close()
 
 
 def _attributes(key: str) -> "Attributes":
