@@ -43,7 +43,7 @@ class Exports:
         """The public URL of an image, by its storage key."""
         return f"{self.images_url}/{key}"
 
-    def page(self, path: str) -> str:
+    def api_link(self, path: str) -> str:
         """The URL of something that the API answers."""
         return f"{self._base_url}/{path}"
 

@@ -255,7 +255,7 @@ class Pipeline:
             batch.request_id,
             token,
             status=status,
-            webhook=webhooks.event_of(batch, status, counts, link=self.exports.page),
+            webhook=webhooks.event_of(batch, status, counts, link=self.exports.api_link),
             output_csv_path=output_csv_path,
             output_base_url=self.exports.images_url,
             error=error,

@@ -48,6 +48,9 @@ PAGE_KEYS = 1_000
 """S3 lists and deletes as many at once."""
 AREAS = ("uploads", "processed", "outputs")
 _PROBE = "probe"
+_CONFLICTS = ("ConditionalRequestConflict", "OperationAborted", "409")
+"""Another is putting or deleting it at this moment, which may yet fail."""
+_NOT_IMPLEMENTED = ("NotImplemented", "501")
 
 _CLIENT: "ClientConfig" = {
     "connect_timeout": timedelta(seconds=3),
@@ -87,7 +90,7 @@ class S3Storage:
         self._pool = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="s3")
         self._reading, self._writing = Patience(), Patience()
         self._knows_conditions = True
-        self._clock_ahead = timedelta()
+        self._clock_ahead: timedelta | None = None
         self._probe = f"{_PROBE}/{secrets.token_hex(8)}"
 
     @contextmanager
@@ -158,7 +161,9 @@ class S3Storage:
     def find_older(self, folder: str, age_seconds: float) -> Iterator[str]:
         """By the bucket's own clock, which tells whole seconds."""
         _check(folder)
-        now = datetime.now(UTC) + self._clock_ahead
+        if self._clock_ahead is None:
+            self._go_through()
+        now = datetime.now(UTC) + (self._clock_ahead or timedelta())
         limit = now - timedelta(seconds=age_seconds + 1)
         for page in self._list(folder):
             yield from (found["path"] for found in page if found["last_modified"] < limit)
@@ -168,9 +173,12 @@ class S3Storage:
         self.try_out()
 
     def try_out(self) -> None:
-        """All that the service does with a bucket, unless something has just been written."""
-        if not self._writing.needs_proof():
-            return
+        """Unless something has just been written."""
+        if self._writing.needs_proof():
+            self._go_through()
+
+    def _go_through(self) -> None:
+        """All that the service does with a bucket, so that a missing right is known before."""
         with self._calling(self._writing, "s3:PutObject"):
             obstore.put(self._store, self._probe, b"")
         with suppress(NotFound), self._calling(self._writing, "s3:GetObject"):
@@ -180,18 +188,22 @@ class S3Storage:
         self._delete([self._probe])
 
     def _put(self, key: str, content: bytes) -> None:
-        with self._calling(self._writing, "s3:PutObject", key), suppress(AlreadyExistsError):
-            if self._knows_conditions:
-                try:
-                    obstore.put(
-                        self._store, key, content, mode="create", attributes=_attributes(key)
-                    )
-                    return
-                except BaseError as error:
-                    if code_of(error) not in ("NotImplemented", "501"):
-                        raise
-                    self._knows_conditions = False
-            obstore.put(self._store, key, content, attributes=_attributes(key))
+        with self._calling(self._writing, "s3:PutObject", key):
+            if not (self._knows_conditions and self._put_new(key, content)):
+                obstore.put(self._store, key, content, attributes=_attributes(key))
+
+    def _put_new(self, key: str, content: bytes) -> bool:
+        """False when the server cannot tell whether the file is there; its name vouches for it."""
+        try:
+            obstore.put(self._store, key, content, mode="create", attributes=_attributes(key))
+        except AlreadyExistsError as error:
+            return code_of(error) not in _CONFLICTS
+        except BaseError as error:
+            if code_of(error) not in _NOT_IMPLEMENTED:
+                raise
+            self._knows_conditions = False
+            return False
+        return True
 
     def _has(self, key: str) -> bool:
         try:
