@@ -26,6 +26,7 @@ PROJECT_DIR = Path(__file__).resolve().parents[1]
 
 Count = Annotated[int, Field(ge=1)]
 
+_BUCKET = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9](/[A-Za-z0-9._-]+)*/?")
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)", re.ASCII)
 _PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
@@ -54,6 +55,14 @@ class Settings(BaseSettings):
     processed_dir: Path = Path("processed")
     output_dir: Path = Path("outputs")
     min_free_bytes: Annotated[int, Field(ge=0)] = 2_147_483_648
+
+    storage_url: str = ""
+    s3_public_url: str = ""
+    aws_endpoint_url: str = ""
+    aws_region: str = ""
+    aws_access_key_id: str = ""
+    aws_secret_access_key: SecretStr = SecretStr("")
+    aws_session_token: SecretStr = SecretStr("")
 
     worker_processes: Annotated[int, Field(ge=0, le=64)] = 0
     download_workers: Annotated[int, Field(ge=1, le=1024)] = 64
@@ -133,13 +142,20 @@ class Settings(BaseSettings):
             _check_webhook_secret(secret)
         return secrets
 
-    @field_validator("base_url")
+    @field_validator("base_url", "s3_public_url", "aws_endpoint_url")
     @classmethod
     def _is_an_http_url(cls, url: str) -> str:
-        if "@" in url.partition("://")[2].partition("/")[0]:  # it would stand in every output CSV
+        if "@" in url.partition("://")[2].partition("/")[0]:  # it would be seen by others
             raise ValueError("it may hold no user name or password")
         if url and ("?" in url or "#" in url or not _is_url(url, ("http", "https"))):
             raise ValueError(f"{url!r} is not a URL such as https://images.example.com")
+        return url.rstrip("/")
+
+    @field_validator("storage_url")
+    @classmethod
+    def _is_a_bucket(cls, url: str) -> str:
+        if url and (not _BUCKET.fullmatch(url) or {".", ".."} & set(url.split("/"))):
+            raise ValueError(f"{url!r} is no bucket such as s3://name or s3://name/prefix")
         return url.rstrip("/")
 
     @field_validator("proxy_url")
@@ -195,6 +211,19 @@ class Settings(BaseSettings):
                 "set API_KEYS, or ALLOW_OPEN=true if that is meant"
             )
         return self
+
+    @model_validator(mode="after")
+    def _names_a_bucket_wholly(self) -> Self:
+        if self.s3_public_url and not self.storage_url:
+            raise ValueError("S3_PUBLIC_URL needs STORAGE_URL: it is where that bucket is public")
+        if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key.get_secret_value()):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together")
+        return self
+
+    @property
+    def images_url(self) -> str:
+        """What the URLs of compressed images begin with."""
+        return self.s3_public_url or self.base_url
 
     @property
     def is_on_loopback(self) -> bool:

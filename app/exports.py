@@ -4,7 +4,7 @@ Called by the pipeline for the output CSV, and by the API for what it serves bes
 """
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import BinaryIO
@@ -33,21 +33,26 @@ MISSING = "missing.txt"
 class Exports:
     """Writes a batch's results, streaming: memory stays flat for any number of rows of a table."""
 
-    def __init__(self, database: Database, storage: Storage, base_url: str):
+    def __init__(self, database: Database, storage: Storage, *, base_url: str, images_url: str):
         self._database = database
         self._storage = storage
-        self.base_url = base_url
+        self._base_url = base_url
+        self.images_url = images_url
 
     def link(self, key: str) -> str:
-        """The public URL of a stored file."""
-        return f"{self.base_url}/{key}"
+        """The public URL of an image, by its storage key."""
+        return f"{self.images_url}/{key}"
+
+    def api_link(self, path: str) -> str:
+        """The URL of something that the API answers."""
+        return f"{self._base_url}/{path}"
 
     def stored_csv(self, batch: Batch) -> BinaryIO | None:
-        """The output CSV as it was stored at the end, if its URLs begin with the present BASE_URL.
+        """The output CSV as it was stored at the end, if its URLs begin as they would at present.
 
         Raises NotFound when it should be there and is not.
         """
-        if batch.output_csv_path is None or batch.output_base_url != self.base_url:
+        if batch.output_csv_path is None or batch.output_base_url != self.images_url:
             return None
         return self._storage.open(batch.output_csv_path)
 
@@ -102,18 +107,18 @@ class Exports:
 
     def _members(self, batch: Batch, rows: range | None) -> Generator[Member, None, None]:
         part = f"-rows-{rows[0]}-{rows[-1]}" if rows else ""
-        with self._spooled_csv(batch, rows) as file:
-            yield Member(portable_name(batch.stem, f"-compressed{part}.csv"), file)
+        with self._spooled_csv(batch, rows) as csv:
+            yield Member(portable_name(batch.stem, f"-compressed{part}.csv"), csv)
         missing = []
-        for path in self._find_paths(batch, rows or range(1, batch.rows + 1)):
-            name = path.rpartition("/")[2]
-            try:
-                file = self._storage.open(path)
-            except NotFound:
-                missing.append(name)
-                continue
-            with file:
-                yield Member(name, file)
+        paths = self._find_paths(batch, rows or range(1, batch.rows + 1))
+        with closing(self._storage.open_each(paths)) as opened:
+            for path, file in opened:
+                name = path.rpartition("/")[2]
+                if file is None:
+                    missing.append(name)
+                    continue
+                with file:
+                    yield Member(name, file)
         if missing:
             text = "These images were made, but their files are gone:\r\n"
             yield Member(MISSING, BytesIO((text + "\r\n".join(missing) + "\r\n").encode()))

@@ -294,7 +294,7 @@ class IdempotencyKey:
 class Batch:
     """One accepted upload. `total` counts URL slots; paths are storage keys.
 
-    `output_base_url` is the BASE_URL that the stored output CSV was written with. `round` counts
+    `output_base_url` is what the URLs in the stored output CSV begin with. `round` counts
     the retries; while one is `reopening`, there are images left that it has still to put back, and
     `done_before` counts the slots that had succeeded before it. `told_percent` is the last of 0,
     25, 50 and 75 that a webhook has told of in this round. `counts` are those of the end.

@@ -240,9 +240,9 @@ class Pipeline:
             batch.request_id,
             token,
             status=status,
-            webhook=webhooks.event_of(batch, status, counts, link=self.exports.link),
+            webhook=webhooks.event_of(batch, status, counts, link=self.exports.api_link),
             output_csv_path=output_csv_path,
-            output_base_url=self.exports.base_url,
+            output_base_url=self.exports.images_url,
             error=error,
             counts=counts,
         )

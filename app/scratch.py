@@ -18,10 +18,10 @@ STALE_SECONDS = 86_400
 _PREFIX = "workbook-"
 
 
-def scratch_file() -> BinaryIO:
+def scratch_file(folder: Path | None = None) -> BinaryIO:
     """An empty file, gone when it is closed. Raises StorageUnavailable."""
     with disk_errors():
-        return cast(BinaryIO, tempfile.TemporaryFile())
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=folder))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from app.dispatch import Dispatcher
 from app.engine import Engine
 from app.engine.processes import ProcessEngine
 from app.engine.threads import ThreadEngine
+from app.errors import SettingsError
 from app.exports import Exports
 from app.hosts import FIRST_CONNECTIONS, Hosts
 from app.intake import Intake
@@ -30,6 +31,7 @@ from app.pipeline import Pipeline
 from app.sources import Polite, Samples, Sources
 from app.storage import Storage
 from app.storage.local import LocalStorage
+from app.storage.spool import Spool
 from app.sweeper import Sweeper
 from app.webhooks import Deliverer
 
@@ -93,7 +95,7 @@ def build(
     shared_metrics = shared_metrics or build_metrics(settings)
     metrics = shared_metrics.metrics
     storage = build_storage(settings)
-    exports = Exports(database, storage, settings.base_url)
+    exports = Exports(database, storage, base_url=settings.base_url, images_url=settings.images_url)
     outbound = _outbound(settings)
     samples = build_samples(settings)
     deliverer = Deliverer(
@@ -162,7 +164,12 @@ def _engine(settings: Settings, pipeline: Pipeline) -> Engine:
 
 
 def build_storage(settings: Settings) -> Storage:
-    """Apart from the rest, since images are served while the database is away."""
+    """Apart from the rest, since images are served while the database is away.
+
+    Raises SettingsError when STORAGE_URL needs a library that is not installed.
+    """
+    if settings.storage_url:
+        return _bucket_storage(settings)
     return LocalStorage(
         {
             "uploads": settings.upload_dir,
@@ -171,6 +178,27 @@ def build_storage(settings: Settings) -> Storage:
         },
         settings.min_free_bytes,
     )
+
+
+def _bucket_storage(settings: Settings) -> Storage:
+    try:
+        from app.storage.s3 import Bucket, S3Storage
+    except ImportError as error:
+        raise SettingsError(
+            f"STORAGE_URL needs a library that is not installed ({error.name}): "
+            "pip install -r requirements-scale.txt"
+        ) from error
+    name, _, prefix = settings.storage_url.removeprefix("s3://").partition("/")
+    bucket = Bucket(
+        name,
+        prefix,
+        endpoint_url=settings.aws_endpoint_url,
+        region=settings.aws_region,
+        access_key_id=settings.aws_access_key_id,
+        secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+        session_token=settings.aws_session_token.get_secret_value(),
+    )
+    return S3Storage(bucket, Spool(settings.data_dir / "tmp", settings.min_free_bytes))
 
 
 def build_samples(settings: Settings) -> Samples:

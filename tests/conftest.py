@@ -1,10 +1,12 @@
 """What tests share: a private MongoDB server, the services on it, a local origin, patience.
 
-Every worker of pytest-xdist has a server of its own, every test a database of its own.
+Every worker of pytest-xdist has a server of its own, every test a database of its own; the S3
+server that few tests need is one for all, and every test has a prefix of its own there.
 """
 
 import io
 import ipaddress
+import os
 import threading
 import time
 import uuid
@@ -20,14 +22,17 @@ from app.database import connect
 from app.database.private_server import PrivateServer
 from app.outbound import Outbound
 from app.services import build
+from app.storage.s3 import Bucket
+from tests import seaweed
 from tests.described import assert_described
 from tests.origin import LoopbackOnly, Origin
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_developer(monkeypatch):
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower() in Settings.model_fields:
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +50,27 @@ def mongodb(tmp_path_factory):
     server = PrivateServer(tmp_path_factory.mktemp("mongodb"))
     yield server.start()
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """Where a real S3 server answers, which all workers of pytest-xdist share."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with seaweed.shared_server(shared / "seaweed") as urls:
+        yield urls
+
+
+@pytest.fixture
+def bucket(s3):
+    """A prefix of the test's own in a bucket of that server."""
+    return Bucket(
+        seaweed.BUCKET,
+        f"tests/{uuid.uuid4().hex}",
+        endpoint_url=s3["s3"],
+        access_key_id=seaweed.OWNER[0],
+        secret_access_key=seaweed.OWNER[1],
+    )
 
 
 @pytest.fixture

@@ -123,8 +123,8 @@ def test_a_database_that_was_there_and_went_is_named_in_time(
     assert time.monotonic() - began < 3
 
 
-def test_a_full_disk_is_named(readiness_of, services):
-    reply = readiness_of(lambda _: services, min_free_bytes=10**18)
+def test_a_full_disk_is_named(readiness_of, build_services):
+    reply = readiness_of(build_services, min_free_bytes=10**18)
 
     assert_lacks(reply, "disk", "MIN_FREE_BYTES")
     assert reply.json["checks"]["storage"] == "ok"
@@ -143,12 +143,12 @@ def test_a_full_disk_below_data_dir_alone_is_named_too(readiness_of, services, s
 
 
 def test_a_folder_that_cannot_be_written_to_is_named_but_not_its_path(
-    readiness_of, services, tmp_path
+    readiness_of, build_services, tmp_path
 ):
     in_the_way = tmp_path / "in-the-way"
     in_the_way.write_text("a file")
 
-    reply = readiness_of(lambda _: services, processed_dir=in_the_way)
+    reply = readiness_of(build_services, processed_dir=in_the_way)
 
     assert_lacks(reply, "storage", "processed/: the disk refuses")
     assert str(tmp_path) not in reply.text

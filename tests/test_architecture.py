@@ -28,6 +28,7 @@ ONLY_IN = {
     "python_calamine": ("app/catalog/sheet_reader.py",),
     "xlsxwriter": ("app/catalog/workbook_writing.py",),
     "prometheus_client": ("app/metrics/text.py",),
+    "obstore": ("app/storage/s3.py",),
 }
 
 LAYERS = [

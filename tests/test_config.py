@@ -112,6 +112,13 @@ def test_relative_folders_begin_at_the_project_whatever_the_working_directory(
         ("BASE_URL", "images.example.com", "https://"),
         ("BASE_URL", "ftp://images.example.com", "https://"),
         ("BASE_URL", "http://h#x", "https://"),
+        ("STORAGE_URL", "/srv/pictures", "s3://name/prefix"),
+        ("STORAGE_URL", "s3://", "s3://name/prefix"),
+        ("STORAGE_URL", "s3://key:secret@name", "s3://name/prefix"),
+        ("STORAGE_URL", "s3://name/a/../b", "s3://name/prefix"),
+        ("STORAGE_URL", "s3://name?x", "s3://name/prefix"),
+        ("S3_PUBLIC_URL", "cdn.example.com", "https://"),
+        ("AWS_ENDPOINT_URL", "127.0.0.1:9000", "https://"),
         ("BASE_URL", "http://h/?x", "https://"),
         ("BASE_URL", "http://h:99999", "https://"),
         ("BASE_URL", "http://[h", "https://"),
@@ -174,6 +181,24 @@ def test_all_faults_are_told_at_once():
 
     assert "PORT" in message
     assert "IMAGE_QUALITY" in message
+
+
+def test_a_bucket_is_named_wholly_and_its_secret_never_shown():
+    assert "STORAGE_URL" in refusal(s3_public_url="https://cdn.example.com")
+    message = refusal(aws_secret_access_key="hunter2")
+    assert "AWS_ACCESS_KEY_ID" in message
+    assert "hunter2" not in message
+
+    settings = read(
+        storage_url="s3://name/prefix/",
+        s3_public_url="https://cdn.example.com/",
+        aws_access_key_id="key",
+        aws_secret_access_key="hunter2",
+    )
+
+    assert settings.storage_url == "s3://name/prefix"
+    assert settings.images_url == "https://cdn.example.com"
+    assert "hunter2" not in repr(settings)
 
 
 def test_a_wildcard_host_needs_a_base_url_and_leave_to_be_open():

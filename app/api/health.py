@@ -17,7 +17,6 @@ from app.errors import PressroomError, Unavailable
 from app.outbound import find_ca_bundle
 
 PATIENCE_SECONDS = 1.5
-_PROBE_BYTES = 65_536
 
 blueprint = Blueprint("health", __name__)
 log = structlog.get_logger(__name__)
@@ -66,13 +65,7 @@ def _check_database(lazy: LazyServices) -> None:
 
 
 def _check_storage(lazy: LazyServices) -> None:
-    for area in ("uploads", "processed", "outputs"):
-        try:
-            with lazy.storage.create(area) as file:
-                file.write(bytes(_PROBE_BYTES))  # on a full disk an empty file can still be made
-                file.flush()
-        except Unavailable as error:
-            raise Unavailable(f"{area}/: {error}") from error
+    lazy.storage.try_out()
 
 
 def _check_disk(lazy: LazyServices) -> None:

@@ -90,10 +90,15 @@ class LazyServices:
         assert self._started
         return self._started
 
-    @cached_property
+    @property
     def storage(self) -> Storage:
-        """For what is served while the database is away."""
-        return self._given.storage if self._given else build_storage(self.settings)
+        """For what is served while the database is away; the services', once they run."""
+        services = self._given or self._started
+        return services.storage if services else self._own_storage
+
+    @cached_property
+    def _own_storage(self) -> Storage:
+        return build_storage(self.settings)
 
     @cached_property
     def samples(self) -> Samples:

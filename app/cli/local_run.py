@@ -138,6 +138,7 @@ def _settings_within(work: Path, settings: Settings) -> Settings:
             "upload_dir": work / "uploads",
             "processed_dir": work / "processed",
             "output_dir": work / "outputs",
+            "storage_url": "",
             "worker_processes": 0,
             "retention_days": 0,
         }

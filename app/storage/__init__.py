@@ -4,7 +4,7 @@ A key is a path such as `processed/<request_id>/<name>`; its first part names th
 `processed` or `outputs`). Files are written once and never changed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -25,8 +25,8 @@ class Storage(Protocol):
     def create(self, folder: str) -> AbstractContextManager[BinaryIO]:
         """An empty temporary file with a descriptor, for a later `put` into that folder.
 
-        It is nobody's until it is put, and gone when the context ends without. Raises
-        StorageUnavailable, also for an OSError inside the context: the disk is full.
+        It is nobody's until it is put, and gone when the context ends. Raises StorageUnavailable,
+        also for an OSError inside the context: the disk is full.
         """
 
     def put(self, key: str, file: BinaryIO) -> None:
@@ -46,7 +46,13 @@ class Storage(Protocol):
         """
 
     def open(self, key: str) -> BinaryIO:
-        """The file, to read from its start. Raises NotFound, StorageUnavailable."""
+        """The file, seekable and on this machine. Raises NotFound, StorageUnavailable."""
+
+    def open_each(self, keys: Iterable[str]) -> Generator[tuple[str, BinaryIO | None], None, None]:
+        """Each key with its file as from `open`, in order, which the caller closes; None: gone.
+
+        Keys are taken a few ahead, where opening takes time. Raises StorageUnavailable.
+        """
 
     def delete(self, key: str) -> None:
         """Removes a file, or a folder with all in it; a missing one is as good as removed."""
@@ -56,3 +62,6 @@ class Storage(Protocol):
 
     def check_room(self) -> None:
         """Raises StorageUnavailable, saying why, while nothing more should be written."""
+
+    def try_out(self) -> None:
+        """Writes something and removes it. Raises StorageUnavailable, saying what to do."""

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -18,6 +18,8 @@ from app.errors import NotFound, StorageUnavailable
 from app.storage import Copy
 
 _TEMPORARY = ".tmp-"
+_PROBE_BYTES = 65_536
+"""On a full disk an empty file can still be made."""
 _NO_LINK = {errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP}
 
 
@@ -115,6 +117,13 @@ class LocalStorage:
         except OSError as error:
             raise StorageUnavailable(f"{key} cannot be read: {error.strerror}") from error
 
+    def open_each(self, keys: Iterable[str]) -> Generator[tuple[str, BinaryIO | None], None, None]:
+        for key in keys:
+            try:
+                yield key, self.open(key)
+            except NotFound:
+                yield key, None
+
     def delete(self, key: str) -> None:
         path = self._path(key)
         with _disk_errors(), suppress(FileNotFoundError):
@@ -142,6 +151,17 @@ class LocalStorage:
                     f"the disk of {area}/ has {free_bytes:,} bytes free, "
                     f"fewer than MIN_FREE_BYTES={self._min_free_bytes}; make room or lower it"
                 )
+
+    def try_out(self) -> None:
+        for area in self._areas:
+            try:
+                with self.create(area) as file:
+                    file.write(
+                        bytes(_PROBE_BYTES)
+                    )  # on a full disk an empty file can still be made
+                    file.flush()
+            except StorageUnavailable as error:
+                raise StorageUnavailable(f"{area}/: {error}") from error
 
     def _path(self, key: str) -> Path:
         area, *parts = key.split("/")
