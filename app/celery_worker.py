@@ -5,7 +5,6 @@ What enters is a segment's id, from the queue. Imported by `celery -A app.engine
 gives its turn away: the process takes the next while the rest of it goes on in a thread.
 """
 
-import logging
 import os
 import threading
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 import structlog
 
 from app.config import read_settings
-from app.engine.celery import RUN_SEGMENT, app, signals
+from app.engine.celery import RUN_SEGMENT, app, calm_logs, signals
 from app.errors import PressroomError
 from app.logs import configure_logs
 from app.services import Services, build
@@ -44,8 +43,7 @@ class Worker:
 
     def set_up_logs(self, **_: Any) -> None:
         configure_logs(self._settings)
-        for name in ("celery.worker.strategy", "celery.app.trace"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # a line or two for every segment
+        calm_logs()
 
     def open(self, sender: Any, **_: Any) -> None:
         """Before the pool: limits are shared out among its processes, which hear of a stop by the

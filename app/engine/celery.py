@@ -5,18 +5,22 @@ The queue only makes work soon: what it loses the sweeper submits again, and wha
 its segment claimed, or done.
 """
 
+import logging
 import sys
 import threading
 import time
+import warnings
 from typing import Any
 
 import structlog
 from celery import Celery, signals
+from celery.exceptions import CPendingDeprecationWarning
+from celery.utils.log import get_multiprocessing_logger
 
 from app.config import Settings, read_settings
 from app.errors import BrokerUnavailable, SettingsError
 
-__all__ = ["RUN_SEGMENT", "CeleryEngine", "app", "signals"]
+__all__ = ["RUN_SEGMENT", "CeleryEngine", "app", "calm_logs", "signals"]
 
 RUN_SEGMENT = "run_segment"
 QUEUE = "pressroom"
@@ -71,6 +75,17 @@ def _worker_configuration() -> dict[str, Any]:
 app = Celery("pressroom", set_as_current=False)
 """What the command `celery -A app.engine.celery worker` runs; settings are read when it does."""
 app.add_defaults(_worker_configuration)
+
+
+def calm_logs() -> None:
+    """Leaves out what Celery says of each message, and sends what its pool says the usual way."""
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("celery.worker.request").setLevel(logging.CRITICAL)  # the pool says it too
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)  # of a default we do not use
+    pool = get_multiprocessing_logger()
+    pool.setLevel(logging.WARNING)
+    pool.propagate = True
 
 
 class CeleryEngine:
