@@ -63,11 +63,11 @@ def redis(folder):
 
 
 @contextmanager
-def worker_process(folder, port, *arguments, **settings):
+def worker_process(folder, port, *, command=WORKER, **settings):
     """A worker beside the service of that folder and port; its log is `worker.log`."""
     with (folder / "worker.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, *WORKER, *arguments],
+            [sys.executable, *command],
             cwd=PROJECT,
             env=environment(folder, port, **settings),
             stdout=log,
