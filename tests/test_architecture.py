@@ -17,7 +17,7 @@ ONLY_IN = {
     "pycurl": ("app/outbound",),
     "requests": ("app/cli.py", "app/demo.py"),
     "waitress": ("app/receiving.py", "app/server.py"),
-    "pydantic": ("app/config.py", "app/demo.py", "app/logs.py", "app/api/"),
+    "pydantic": ("app/config.py", "app/demo", "app/logs.py", "app/api/"),
     "standardwebhooks": ("app/webhooks.py",),
     "stream_zip": ("app/archive.py",),
     "python_calamine": ("app/catalog/sheet_reader.py",),
@@ -56,7 +56,7 @@ LAYERS = [
     {"sweeper"},
     {"services"},
     {"api", "worker"},
-    {"celery_worker"},
+    {"celery_worker", "demo_fleet"},
     {"demo", "server"},
     {"serving"},
 ]

@@ -15,8 +15,9 @@ import requests
 from pydantic import SecretStr
 
 from app.config import Settings
+from app.demo_fleet import what_it_needs
 from app.engine.celery import QUEUE, CeleryEngine
-from app.errors import BrokerUnavailable
+from app.errors import BrokerUnavailable, SettingsError
 from tests import fleet
 from tests.service_process import service_process
 
@@ -212,3 +213,11 @@ def test_a_job_uploaded_to_one_web_process_is_read_from_another_once_a_broker_is
     assert output.text.count("/processed/") == 2
     path = next(image["path"] for image in status["images"].values() if image["path"])
     assert requests.get(f"{first.url}/{path}", timeout=10).ok
+
+
+def test_a_demo_without_redis_says_which_package_to_install(settings, monkeypatch):
+    monkeypatch.setattr("app.demo_fleet.shutil.which", lambda _name: None)
+    celery = settings.model_copy(update={"engine": "celery"})
+
+    with pytest.raises(SettingsError, match="apt-get install redis-server"), what_it_needs(celery):
+        pass
