@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -46,7 +47,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     options = {"visibility_timeout": VISIBILITY_SECONDS, "socket_timeout": BROKER_SECONDS}
     return {
         "broker_url": url,
-        "broker_transport_options": options if url.startswith("redis") else {},
+        "broker_transport_options": {} if url.startswith("amqp") else options,
         "broker_connection_timeout": BROKER_SECONDS,
         "broker_connection_max_retries": None,  # the default gives up for ever after a hundred
         "broker_connection_retry_on_startup": True,
@@ -79,10 +80,10 @@ app.add_defaults(_worker_configuration)
 
 def calm_logs() -> None:
     """Leaves out what Celery says of each message, and sends what its pool says the usual way."""
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)  # of a default we do not use
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("celery.worker.request").setLevel(logging.CRITICAL)  # the pool says it too
-    warnings.simplefilter("ignore", CPendingDeprecationWarning)  # of a default we do not use
     pool = get_multiprocessing_logger()
     pool.setLevel(logging.WARNING)
     pool.propagate = True
@@ -97,11 +98,14 @@ class CeleryEngine:
     def __init__(self, settings: Settings):
         self._celery = Celery("pressroom", set_as_current=False)
         self._celery.conf.update(configuration(settings))
+        is_amqp = self._celery.conf.broker_url.startswith("amqp")
+        limits = ("read_timeout", "write_timeout") if is_amqp else ("socket_timeout",)
+        self._patience = dict.fromkeys(limits, BROKER_SECONDS)
         self._connection: Any = None
         self._changed = threading.Condition()
         self._to_say: dict[str, None] = {}
         self._said_at: dict[str, float] = {}
-        self._is_away = False
+        self._fault: str | None = None
         self._has_looked = threading.Event()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -115,7 +119,7 @@ class CeleryEngine:
 
     def check(self) -> None:
         self._has_looked.wait(BROKER_SECONDS)
-        if self._is_away or not self._has_looked.is_set():
+        if self._fault or not self._has_looked.is_set():
             raise BrokerUnavailable("the message broker of CELERY_BROKER_URL does not answer")
 
     def stop(self) -> None:
@@ -128,18 +132,17 @@ class CeleryEngine:
         while not self._is_stopped:
             try:
                 self._say()
-                self._tell_changes(None)
+                self._tell(None)
             except Exception as error:  # noqa: BLE001 (each transport raises its own)
+                self._tell(f"{type(error).__name__}: {error}")
                 self._forget()
-                self._tell_changes(f"{type(error).__name__}: {error}")
-            self._has_looked.set()
             with self._changed:
                 self._changed.wait_for(lambda: self._to_say or self._is_stopped, LOOK_SECONDS)
-        self._hang_up()
+        self._forget()
 
     def _say(self) -> None:
         if self._connection is None:
-            self._connection = self._celery.connection_for_write()
+            self._connection = self._celery.connection_for_write(transport_options=self._patience)
         channel = self._connection.default_channel
         waiting = self._celery.amqp.default_queue(channel).queue_declare().message_count
         now = time.monotonic()
@@ -154,21 +157,20 @@ class CeleryEngine:
         for segment_id in segment_ids:
             self._celery.send_task(RUN_SEGMENT, (segment_id,), producer=producer)
 
-    def _hang_up(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.release()
-
     def _forget(self) -> None:
-        """The sweeper submits it again."""
-        self._hang_up()
+        """The connection, and what it may have swallowed: the sweeper submits that again."""
         with self._changed:
             self._to_say.clear()
             self._said_at.clear()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):  # it may be broken already
+                connection.release()
 
-    def _tell_changes(self, fault: str | None) -> None:
-        if fault and not self._is_away:
+    def _tell(self, fault: str | None) -> None:
+        if fault and not self._fault:
             log.warning("broker away", reason=fault)
-        elif self._is_away and not fault:
+        elif self._fault and not fault:
             log.info("broker back")
-        self._is_away = bool(fault)
+        self._fault = fault
+        self._has_looked.set()
