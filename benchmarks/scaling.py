@@ -37,12 +37,16 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Step:
-    """One number of workers; CPU in milliseconds an image."""
+    """One number of workers; CPU in milliseconds an image.
+
+    Of the cores that are busy, ours are those of the five; more than those means a busy machine.
+    """
 
     workers: int
     images_per_second: float
     of_linear: float
     cores_busy: float
+    cores_ours: float
     worker_ms: float
     web_ms: float
     mongod_ms: float
@@ -141,7 +145,8 @@ def _step(site: Site, images_a_worker: float, rate_of_one: float | None) -> Step
     rate = images / job.seconds
     of_linear = rate / ((rate_of_one or rate / workers) * workers)
     cpu = {f"{who}_ms": (after[who] - before[who]) / images * 1000 for who in before}
-    return Step(workers, rate, of_linear, busy / seconds, **cpu)
+    ours = sum(after.values()) - sum(before.values())
+    return Step(workers, rate, of_linear, busy / seconds, ours / seconds, **cpu)
 
 
 def _busy_seconds() -> float:
@@ -151,14 +156,16 @@ def _busy_seconds() -> float:
 
 
 def _table(steps: list[Step]) -> str:
-    columns = ("workers", "images a second", "of linear", "cores busy", "CPU an image: worker")
-    head = " | ".join((*columns, "web", "mongod", "redis", "origin"))
-    lines = [f"| {head} |", "| ---: |" + " ---: |" * 8]
+    columns = ("workers", "images a second", "of linear", "cores busy", "of them ours")
+    head = " | ".join((*columns, "CPU an image: worker", "web", "mongod", "redis", "origin"))
+    lines = [f"| {head} |", "| ---: |" + " ---: |" * 9]
     for step in steps:
         own = (step.worker_ms, step.web_ms, step.mongod_ms, step.redis_ms, step.origin_ms)
         lines.append(
             f"| {step.workers} | {step.images_per_second:.0f} | {step.of_linear:.2f} "
-            f"| {step.cores_busy:.2f} | " + " | ".join(f"{ms:.2f} ms" for ms in own) + " |"
+            f"| {step.cores_busy:.2f} | {step.cores_ours:.2f} | "
+            + " | ".join(f"{ms:.2f} ms" for ms in own)
+            + " |"
         )
     return "\n".join(lines)
 
