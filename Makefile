@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test screenshots backup restore chaos soak hostile fuzz fuzz-api postman
-.PHONY: bench bench-catalogue bench-large quality lock audit clean
+.PHONY: bench bench-catalogue bench-large bench-scaling quality lock audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: $(VENV)/run ## runs one whole job on the sample photographs
+demo: $(VENV)/$(if $(filter celery,$(ENGINE)),scale,run) ## one whole job on the sample photographs
 	$(BIN)/python run.py --demo
 
 run: $(VENV)/run ## starts the service and leaves it running
@@ -58,6 +58,9 @@ bench-catalogue: $(VENV)/dev ## the same catalogue again, a slow host, a thin on
 bench-large: $(VENV)/dev ## a very large job and catalogue: about half an hour, 10 GB in .data/bench
 	$(BIN)/python -m benchmarks --large --out docs
 
+bench-scaling: $(VENV)/dev ## images a second by workers of ENGINE=celery: docs/scaling.md
+	$(BIN)/python -m benchmarks.scaling --out docs
+
 quality: $(VENV)/quality ## bytes, likeness and CPU of every format; writes docs/quality.md
 	$(BIN)/python -m benchmarks.quality --out docs $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
 
@@ -75,6 +78,10 @@ clean: ## removes the virtual environment and caches, never your data
 $(VENV)/run: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/scale: $(VENV)/run requirements-scale.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-scale.txt
 	touch $@
 
 $(VENV)/dev: $(VENV)/run requirements-dev.txt requirements-scale.txt

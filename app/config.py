@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     aws_secret_access_key: SecretStr = SecretStr("")
     aws_session_token: SecretStr = SecretStr("")
 
+    engine: Literal["threads", "celery"] = "threads"
+    celery_broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     worker_processes: Annotated[int, Field(ge=0, le=64)] = 0
     download_workers: Annotated[int, Field(ge=1, le=1024)] = 64
     compress_workers: Annotated[int, Field(ge=1, le=256)] = len(os.sched_getaffinity(0))
@@ -134,6 +136,14 @@ class Settings(BaseSettings):
         if text and not text.startswith(("mongodb://", "mongodb+srv://")):
             raise ValueError("it begins with mongodb:// or mongodb+srv://")
         return uri
+
+    @field_validator("celery_broker_url")
+    @classmethod
+    def _is_a_broker(cls, url: SecretStr) -> SecretStr:
+        schemes = ("redis://", "rediss://", "redis+socket://", "amqp://", "amqps://")
+        if not url.get_secret_value().startswith(schemes):
+            raise ValueError(f"it begins with one of {', '.join(schemes)}")
+        return url
 
     @field_validator("webhook_secret")
     @classmethod
@@ -224,6 +234,22 @@ class Settings(BaseSettings):
     def images_url(self) -> str:
         """What the URLs of compressed images begin with."""
         return self.s3_public_url or self.base_url
+
+    @model_validator(mode="after")
+    def _shares_a_database(self) -> Self:
+        """The private server is only for this machine, and a broker elsewhere has workers there."""
+        has_database = bool(self.mongodb_uri.get_secret_value())
+        if self.engine == "celery" and not (has_database or self.is_broker_here):
+            raise ValueError(
+                "ENGINE=celery with a CELERY_BROKER_URL that is not on this machine needs "
+                "MONGODB_URI: its workers could not reach the private MongoDB server"
+            )
+        return self
+
+    @property
+    def is_broker_here(self) -> bool:
+        url = self.celery_broker_url.get_secret_value()
+        return url.startswith("redis+socket:") or _is_loopback(urlsplit(url).hostname or "")
 
     @property
     def is_on_loopback(self) -> bool:

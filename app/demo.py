@@ -1,7 +1,8 @@
 """`python run.py --demo`: one whole job on the sample photographs, over the real HTTP API.
 
 The service runs in this process on a free port, with a private MongoDB and folders of its own under
-`.data/demo`, whatever `.env` says. Exit code 0 only when everything that it prints is true.
+`.data/demo`, whatever `.env` says; with ENGINE=celery on a Redis and a worker of its own. Exit code
+0 only when everything that it prints is true.
 """
 
 import base64
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from app import create_app
 from app.config import PROJECT_DIR, Settings
+from app.demo_fleet import what_it_needs
 from app.logs import configure_logs
 from app.server import listen, make_server
 
@@ -48,6 +50,7 @@ def run_demo() -> int:
         api_keys=SecretStr(""),
         rate_limit="",
         worker_processes=0,
+        celery_broker_url=SecretStr("redis://127.0.0.1:6379/0"),  # replaced by one of its own
         mongodb_uri=SecretStr(""),
         data_dir=folder,
         upload_dir=folder / "uploads",
@@ -59,7 +62,7 @@ def run_demo() -> int:
     )
     configure_logs(settings)
     try:
-        with _service(settings):
+        with what_it_needs(settings) as settings, _service(settings):
             _run_job(settings.base_url)
     except (AssertionError, requests.RequestException) as error:
         sys.stderr.write(f"The demo failed: {error}\n")

@@ -12,7 +12,8 @@ PressroomError
 ├── Conflict               not possible in the state the request is in             → 409
 ├── Unavailable            nobody's fault: wait and try again                      → 503
 │   ├── DatabaseUnavailable
-│   └── StorageUnavailable
+│   ├── StorageUnavailable
+│   └── BrokerUnavailable
 ├── KeyTaken               an Idempotency-Key that names an earlier upload
 ├── NoRoom                 a budget of memory is spent; take room first, then try again
 ├── LostClaim              another worker has taken this work over; write nothing
@@ -89,6 +90,10 @@ class DatabaseUnavailable(Unavailable):
 
 
 class StorageUnavailable(Unavailable):
+    pass
+
+
+class BrokerUnavailable(Unavailable):
     pass
 
 

@@ -94,7 +94,8 @@ def _secrets(settings: Settings) -> Iterator[str]:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
             yield value.get_secret_value()
-    for uri in (settings.mongodb_uri.get_secret_value(), settings.proxy_url):
+    uris = (settings.mongodb_uri, settings.celery_broker_url)
+    for uri in (*(uri.get_secret_value() for uri in uris), settings.proxy_url):
         if login := _URI_PASSWORD.search(uri):
             yield from (login[1], unquote(login[1]))
 

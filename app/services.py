@@ -158,9 +158,22 @@ def build(
 
 
 def _engine(settings: Settings, pipeline: Pipeline) -> Engine:
+    if settings.engine == "celery":
+        return _celery_engine(settings)
     if settings.worker_processes:
         return ProcessEngine([sys.executable, "-m", "app.worker"], settings.worker_processes)
     return ThreadEngine(pipeline.run_segment)
+
+
+def _celery_engine(settings: Settings) -> Engine:
+    try:
+        from app.engine.celery import CeleryEngine
+    except ImportError as error:
+        raise SettingsError(
+            f"ENGINE=celery needs a library that is not installed ({error.name}): "
+            "pip install -r requirements-scale.txt"
+        ) from error
+    return CeleryEngine(settings)
 
 
 def build_storage(settings: Settings) -> Storage:

@@ -10,6 +10,7 @@ import requests
 
 from benchmarks.origin import LATENCY_SECONDS, serving
 from benchmarks.report import Row, table
+from tests.fleet import needs_redis
 from tests.service_process import PROJECT
 
 WITHOUT_FIGURE = ("img2dataset", "images.zip")
@@ -72,3 +73,14 @@ def test_the_table_says_by_how_much_a_target_is_missed():
 
     assert [row.verdict for row in rows] == ["misses by 0.3× (20%)", "holds", "not measured"]
     assert "it could not be read" in table(rows)
+
+
+@needs_redis
+def test_scaling_is_measured_with_workers_that_sleep(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.scaling", "--out", tmp_path]
+    command += ["--workers", "1", "--seconds", "1", "--coding-ms", "5"]
+    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+
+    (step,) = json.loads((tmp_path / "scaling.json").read_text())["steps"]
+    assert step["images_per_second"] > 0
+    assert ElementTree.parse(tmp_path / "scaling.svg").getroot().tag.endswith("svg")

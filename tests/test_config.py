@@ -281,3 +281,26 @@ def test_secrets_are_not_shown():
 
     assert STRONG not in repr(settings)
     assert "password" not in repr(settings)
+
+
+def test_celery_with_a_broker_elsewhere_needs_a_database_that_its_workers_reach(monkeypatch):
+    monkeypatch.setenv("ENGINE", "celery")
+    assert read_settings(_env_file=None).is_broker_here
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis+socket:///run/redis.sock")
+    assert read_settings(_env_file=None).is_broker_here
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://:secret@redis.example.com/0")
+
+    with pytest.raises(SettingsError, match="MONGODB_URI") as caught:
+        read_settings(_env_file=None)
+
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("MONGODB_URI", "mongodb://mongodb.example.com")
+    assert not read_settings(_env_file=None).is_broker_here
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://redis:6379", "memory://"])
+def test_a_broker_is_redis_or_amqp(monkeypatch, url):
+    monkeypatch.setenv("CELERY_BROKER_URL", url)
+
+    with pytest.raises(SettingsError, match="CELERY_BROKER_URL"):
+        read_settings(_env_file=None)

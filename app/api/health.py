@@ -42,7 +42,9 @@ def show_health() -> ResponseReturnValue:
 @open_to_all
 def show_readiness() -> ResponseReturnValue:
     read_query(NoParameters)
-    checks = {name: _verdict(check, lazy_services()) for name, check in _CHECKS.items()}
+    lazy = lazy_services()
+    wanted = _CHECKS | (_CELERY_CHECKS if lazy.settings.engine == "celery" else {})
+    checks = {name: _verdict(check, lazy) for name, check in wanted.items()}
     faults = [f"{name}: {verdict}" for name, verdict in checks.items() if verdict != "ok"]
     if faults:
         return jsonify({"ready": False, "error": "; ".join(faults), "checks": checks}), 503
@@ -62,6 +64,10 @@ def _verdict(check: Callable[[LazyServices], None], lazy: LazyServices) -> str:
 
 def _check_database(lazy: LazyServices) -> None:
     lazy.get(PATIENCE_SECONDS).database.ping(PATIENCE_SECONDS)
+
+
+def _check_broker(lazy: LazyServices) -> None:
+    lazy.get(PATIENCE_SECONDS).engine.check()
 
 
 def _check_storage(lazy: LazyServices) -> None:
@@ -94,3 +100,4 @@ _CHECKS = {
     "disk": _check_disk,
     "ca_bundle": _check_ca_bundle,
 }
+_CELERY_CHECKS = {"broker": _check_broker}

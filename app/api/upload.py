@@ -158,6 +158,7 @@ def upload() -> ResponseReturnValue:
     if form.dry_run == "true":
         return jsonify(_report_body(services.intake.check(sent)))
     services.database.ping(DATABASE_SECONDS)  # storing has no deadline: a million rows take a while
+    services.engine.check()
     request_id = services.intake.accept(sent)
     structlog.contextvars.bind_contextvars(request_id=request_id)
     ended, headers = wait_for_end(services, request_id)

@@ -139,6 +139,7 @@ def _settings_within(work: Path, settings: Settings) -> Settings:
             "processed_dir": work / "processed",
             "output_dir": work / "outputs",
             "storage_url": "",
+            "engine": "threads",
             "worker_processes": 0,
             "retention_days": 0,
         }

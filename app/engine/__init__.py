@@ -12,5 +12,8 @@ class Engine(Protocol):
     def submit(self, segment_id: str) -> None:
         """Has the segment run, in turn with those of other requests."""
 
+    def check(self) -> None:
+        """Raises BrokerUnavailable while it cannot have anything run; at once, or after 2 s."""
+
     def stop(self) -> None:
         """Takes no more, and returns once what runs has ended."""

@@ -35,6 +35,9 @@ class ProcessEngine:
         """Always to the same worker, which knows what it has already."""
         self._workers[worker_of(segment_id, len(self._workers))].tell(segment_id)
 
+    def check(self) -> None:
+        """There is nothing between it and those who work."""
+
     def stop(self) -> None:
         for worker in self._workers:
             worker.close()

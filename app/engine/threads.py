@@ -44,6 +44,9 @@ class ThreadEngine:
             request_id = segment_id.partition(":")[0]
             self._dispatcher.submit(request_id, request_id, lambda: self._run(segment_id))
 
+    def check(self) -> None:
+        """There is nothing between it and those who work."""
+
     def stop(self) -> None:
         with self._changed:
             self._is_stopped = True

@@ -39,7 +39,7 @@ def judge(world, runs, *, hook=None):
             if hook:
                 _judge_webhook(verdict, world, database, request_id, hook)
         _judge_strangers(verdict, world, database, set(runs))
-    for life in world.lives:
+    for life in [*world.lives, *world.workers]:
         verdict.holds("Traceback" not in life.log(), f"{life.log_path.name} has a traceback")
     assert not verdict.faults, "\n".join(verdict.faults[:40])
     return dict(verdict.counts)

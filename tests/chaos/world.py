@@ -27,6 +27,8 @@ from urllib.parse import quote
 import requests
 from pymongo import MongoClient
 
+from tests.fleet import WORKER
+
 PROJECT = Path(__file__).parents[2]
 SECRET = "whsec_Y2hhb3MgY2hhb3MgY2hhb3MgY2hhb3MgY2hhb3M="
 PATIENCE_SECONDS = 60
@@ -52,6 +54,7 @@ class World:
         self.settings = settings
         self.port = free_port()
         self.lives = []
+        self.workers = []
         self.notes = []
         self._session = requests.Session()
         self._session.trust_env = False
@@ -61,7 +64,7 @@ class World:
 
     def __exit__(self, *_):
         self._session.close()
-        for life in self.lives:
+        for life in [*self.lives, *self.workers]:
             life.kill()
         for pid in self.processes():
             with suppress(ProcessLookupError):
@@ -75,6 +78,13 @@ class World:
         """A new life of the service. With a `plan` it is `wrapped.py`, which says what that is."""
         port = settings.get("PORT", self.port)
         program = ["run.py"] if plan is None else [str(Path(__file__).parent / "wrapped.py")]
+        return self._begin(self.lives, program, port, plan, settings)
+
+    def start_worker(self, **settings):
+        """A new life of a worker of ENGINE=celery."""
+        return self._begin(self.workers, WORKER, self.port, None, settings)
+
+    def _begin(self, lives, program, port, plan, settings):
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder)} | {
             name: str(value)
             for name, value in {
@@ -93,7 +103,8 @@ class World:
                 **settings,
             }.items()
         }
-        log_path = self.folder / f"life-{len(self.lives) + 1:03}.log"
+        kind = "worker" if lives is self.workers else "life"
+        log_path = self.folder / f"{kind}-{len(lives) + 1:03}.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, *program],
@@ -105,7 +116,7 @@ class World:
                 start_new_session=True,
             )
         life = Life(process, log_path, f"http://127.0.0.1:{port}")
-        self.lives.append(life)
+        lives.append(life)
         return life
 
     @property
@@ -195,7 +206,7 @@ class World:
 
     def print_logs(self):
         sys.stdout.write("\n".join([*self.notes, ""]))
-        for life in self.lives[-_SHOWN_LIVES:]:
+        for life in [*self.lives[-_SHOWN_LIVES:], *self.workers[-_SHOWN_LIVES:]]:
             lines = life.log().splitlines()[-_SHOWN_LINES:]
             sys.stdout.write("\n".join([f"--- {life.log_path.name}", *lines, ""]))
 
