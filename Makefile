@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: $(VENV)/$(if $(filter celery,$(ENGINE)),scale,run) ## one whole job on the sample photographs
+demo: $(VENV)/$(if $(filter celery,$(ENGINE)),dev,run) ## one whole job on the sample photographs
 	$(BIN)/python run.py --demo
 
 run: $(VENV)/run ## starts the service and leaves it running
@@ -78,10 +78,6 @@ clean: ## removes the virtual environment and caches, never your data
 $(VENV)/run: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	touch $@
-
-$(VENV)/scale: $(VENV)/run requirements-scale.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-scale.txt
 	touch $@
 
 $(VENV)/dev: $(VENV)/run requirements-dev.txt requirements-scale.txt

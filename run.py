@@ -3,7 +3,7 @@
 import os
 import sys
 
-HEAP = "glibc.malloc.tcache_count=2:glibc.malloc.arena_max=2"
+HEAP = "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1"
 """Every thread would keep freed memory of its own, and dozens of threads for months ever more."""
 
 

@@ -230,11 +230,6 @@ class Settings(BaseSettings):
             raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together")
         return self
 
-    @property
-    def images_url(self) -> str:
-        """What the URLs of compressed images begin with."""
-        return self.s3_public_url or self.base_url
-
     @model_validator(mode="after")
     def _shares_a_database(self) -> Self:
         """The private server is only for this machine, and a broker elsewhere has workers there."""
@@ -245,6 +240,11 @@ class Settings(BaseSettings):
                 "MONGODB_URI: its workers could not reach the private MongoDB server"
             )
         return self
+
+    @property
+    def images_url(self) -> str:
+        """What the URLs of compressed images begin with."""
+        return self.s3_public_url or self.base_url
 
     @property
     def is_broker_here(self) -> bool:

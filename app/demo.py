@@ -1,7 +1,8 @@
 """`python run.py --demo`: one whole job on the sample photographs, over the real HTTP API.
 
 The service runs in this process on a free port, with a private MongoDB and folders of its own under
-`.data/demo`, whatever `.env` says; with ENGINE=celery on a Redis and a worker of its own. Exit code
+`.data/demo`, whatever `.env` says; with ENGINE=celery on a Redis, an
+S3 server and a worker of its own. Exit code
 0 only when everything that it prints is true.
 """
 
@@ -50,6 +51,11 @@ def run_demo() -> int:
         api_keys=SecretStr(""),
         rate_limit="",
         worker_processes=0,
+        storage_url="",  # as is the broker below, replaced by one of the demo's own
+        s3_public_url="",
+        aws_access_key_id="",
+        aws_secret_access_key=SecretStr(""),
+        aws_session_token=SecretStr(""),
         celery_broker_url=SecretStr("redis://127.0.0.1:6379/0"),  # replaced by one of its own
         mongodb_uri=SecretStr(""),
         data_dir=folder,
@@ -67,7 +73,8 @@ def run_demo() -> int:
     except (AssertionError, requests.RequestException) as error:
         sys.stderr.write(f"The demo failed: {error}\n")
         return 1
-    _say(f"The compressed images are in {folder.relative_to(PROJECT_DIR)}/processed/.")
+    images = folder / ("bucket" if settings.storage_url else "processed")
+    _say(f"The compressed images are in {images.relative_to(PROJECT_DIR)}/.")
     _say("Next: `make run` starts the service; README.md shows how to use it with curl.")
     return 0
 

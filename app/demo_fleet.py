@@ -5,12 +5,13 @@ loopback and ended with the demo. Called by `demo`.
 """
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -18,15 +19,17 @@ from pydantic import SecretStr
 
 from app.config import PROJECT_DIR, Settings
 from app.database.private_server import PrivateServer
+from app.demo_bucket import find_ports, has_bucket, remove_sockets, start_server
 from app.errors import SettingsError
 
 PATIENCE_SECONDS = 20
+BUCKET = "pictures"
 WORKER = [sys.executable, "-m", "celery", "--quiet", "-A", "app.engine.celery", "worker"]
 
 
 @contextmanager
 def what_it_needs(settings: Settings) -> Iterator[Settings]:
-    """Each part in its turn, the worker last: it is told the addresses of the others.
+    """Redis, MongoDB and a bucket, then the worker: it is told the addresses of the others.
 
     Raises SettingsError with the package that a missing one comes in.
     """
@@ -34,6 +37,7 @@ def what_it_needs(settings: Settings) -> Iterator[Settings]:
         if settings.engine == "celery":
             found = {"celery_broker_url": stack.enter_context(_redis(settings))}
             found["mongodb_uri"] = stack.enter_context(_mongodb(settings))
+            found |= stack.enter_context(_bucket(settings))
             settings = settings.model_copy(update=found)
             stack.enter_context(_running(WORKER, _environment(settings)))
         yield settings
@@ -51,7 +55,7 @@ def _redis(settings: Settings) -> Iterator[SecretStr]:
     keeps_nothing = ["--save", "", "--dir", str(settings.data_dir), "--loglevel", "warning"]
     command = [program, "--bind", "127.0.0.1", "--port", str(port), *keeps_nothing]
     with _running(command, dict(os.environ)):
-        _wait_until_it_listens(port)
+        _wait_until(lambda: _listens(port), "Redis")
         yield SecretStr(f"redis://127.0.0.1:{port}/0")
 
 
@@ -62,6 +66,32 @@ def _mongodb(settings: Settings) -> Iterator[SecretStr]:
         yield SecretStr(server.start())
     finally:
         server.stop()
+
+
+@contextmanager
+def _bucket(settings: Settings) -> Iterator[dict[str, Any]]:
+    folder = settings.data_dir / "bucket"
+    key, secret = "demo", secrets.token_hex(16)
+    owner = {
+        "name": key,
+        "credentials": [{"accessKey": key, "secretKey": secret}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    ports = find_ports(os.getpid() % 9_000)
+    server = start_server(folder, ports, [owner])
+    filer_url, s3_url = (f"http://127.0.0.1:{ports[name]}" for name in ("filer", "s3"))
+    try:
+        _wait_until(lambda: has_bucket(filer_url, s3_url, BUCKET), "S3 server")
+        yield {
+            "storage_url": f"s3://{BUCKET}/demo",
+            "aws_endpoint_url": s3_url,
+            "aws_access_key_id": key,
+            "aws_secret_access_key": SecretStr(secret),
+        }
+    finally:
+        server.kill()
+        server.wait()
+        remove_sockets(ports)
 
 
 @contextmanager
@@ -80,13 +110,18 @@ def _running(command: list[str], environment: dict[str, str]) -> Iterator[None]:
             process.wait()
 
 
-def _wait_until_it_listens(port: int) -> None:
+def _wait_until(is_there: Callable[[], bool], what: str) -> None:
     give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < give_up_at:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
+    while not is_there():
+        if time.monotonic() > give_up_at:
+            raise SettingsError(f"ENGINE=celery: the demo's {what} did not start")
         time.sleep(0.02)
-    raise SettingsError("ENGINE=celery: the demo's Redis did not start")
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def _environment(settings: Settings) -> dict[str, str]:

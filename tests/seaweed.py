@@ -10,8 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -19,26 +17,26 @@ from pathlib import Path
 
 import requests
 
+from app.demo_bucket import find_ports, has_bucket, remove_sockets, start_server
+
 BUCKET = "pictures"
 PATIENCE_SECONDS = 60
 OWNER = ("owner", "the-owner-s-secret")
 READER = ("reader", "the-reader-s-secret")
 """Who may read the bucket and not write to it."""
-_IDENTITIES = {
-    "identities": [
-        {
-            "name": "owner",
-            "credentials": [{"accessKey": OWNER[0], "secretKey": OWNER[1]}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        },
-        {
-            "name": "reader",
-            "credentials": [{"accessKey": READER[0], "secretKey": READER[1]}],
-            "actions": [f"Read:{BUCKET}", f"List:{BUCKET}"],
-        },
-        {"name": "anonymous", "actions": [f"Read:{BUCKET}"]},
-    ]
-}
+_IDENTITIES = [
+    {
+        "name": "owner",
+        "credentials": [{"accessKey": OWNER[0], "secretKey": OWNER[1]}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    },
+    {
+        "name": "reader",
+        "credentials": [{"accessKey": READER[0], "secretKey": READER[1]}],
+        "actions": [f"Read:{BUCKET}", f"List:{BUCKET}"],
+    },
+    {"name": "anonymous", "actions": [f"Read:{BUCKET}"]},
+]
 _PROJECT = Path(__file__).parents[1]
 _PR_SET_PDEATHSIG = 1
 
@@ -71,12 +69,12 @@ def _start_keeper(folder):
 
 
 def _keep(folder):
-    ports = _free_ports()
+    ports = find_ports(os.getpid() % 9_000)
     server = _start_server(folder, ports)
     try:
         urls = {name: f"http://127.0.0.1:{ports[name]}" for name in ("s3", "filer")}
         _await(lambda: _answers(urls["s3"]) and _answers(urls["filer"]), folder)
-        _await(lambda: _has_bucket(urls), folder)
+        _await(lambda: has_bucket(urls["filer"], urls["s3"], BUCKET), folder)
         draft = folder / "urls.draft"
         draft.write_text(json.dumps(urls))
         draft.rename(folder / "urls.json")
@@ -89,66 +87,22 @@ def _keep(folder):
 
 
 def _start_server(folder, ports):
-    (folder / "data").mkdir()
-    (folder / "log").mkdir(exist_ok=True)
-    (folder / "identities.json").write_text(json.dumps(_IDENTITIES))
-    weed = Path(sys.executable).with_name("weed")
-    return subprocess.Popen(
-        [
-            weed,
-            f"-logdir={folder / 'log'}",
-            "server",
-            f"-dir={folder / 'data'}",
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-            *(f"-{name}.port={port}" for name, port in ports.items()),
-            "-s3",
-            f"-s3.config={folder / 'identities.json'}",
-            "-s3.autoCreateBucket=false",
-            "-s3.iam=false",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-            "-master.telemetry=false",
-            "-master.volumeSizeLimitMB=64",
-            "-volume.max=0",
-        ],
-        preexec_fn=lambda: ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
-    )
+    def end_with_the_keeper():
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return start_server(folder, ports, _IDENTITIES, end_with_the_keeper)
 
 
 def _end(server, folder, ports):
     server.kill()  # it would take half a minute to end by itself
     server.wait()
     shutil.rmtree(folder / "data")
-    for port in [*ports.values(), *(port + 10_000 for port in ports.values())]:
-        for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # where it puts them, always
-            left.unlink()
-
-
-def _free_ports():
-    """Each with the port 10,000 above it, which SeaweedFS opens too; below those of clients."""
-    found = []
-    for port in range(11_000 + os.getpid() % 9_000, 22_000):
-        with suppress(OSError), socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", port))
-            other.bind(("127.0.0.1", port + 10_000))
-            found.append(port)
-        if len(found) == 4:
-            return dict(zip(("master", "volume", "filer", "s3"), found, strict=True))
-    raise AssertionError("no free ports")
+    remove_sockets(ports)
 
 
 def _answers(url):
     with suppress(requests.ConnectionError):
         return requests.get(url, timeout=5).status_code < 500
-    return False
-
-
-def _has_bucket(urls):
-    with suppress(requests.RequestException):
-        make_bucket(urls, BUCKET)
-        name = f"{urls['s3']}/{BUCKET}/nothing"
-        return requests.get(name, timeout=5).status_code == 404
     return False
 
 

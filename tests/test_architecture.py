@@ -15,7 +15,7 @@ ONLY_IN = {
     "pymongo": ("app/database/",),
     "bson": ("app/database/",),
     "pycurl": ("app/outbound",),
-    "requests": ("app/cli/", "app/demo.py"),
+    "requests": ("app/cli/", "app/demo"),
     "click": ("app/cli/",),
     "tqdm": ("app/cli/", "app/demo.py"),
     "waitress": ("app/receiving.py", "app/server.py"),
@@ -65,7 +65,7 @@ LAYERS = [
     {"services"},
     {"api", "worker"},
     {"cli"},
-    {"celery_worker", "demo_fleet"},
+    {"celery_worker", "demo_fleet", "demo_bucket"},
     {"demo", "server"},
     {"serving"},
 ]

@@ -33,7 +33,11 @@ _NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,127}\.([0-9a-z]{3,4})")
     },
     replies=in_ranges(Reply("the image", media_types=tuple(MEDIA_TYPES.values())))
     | {304: Reply("If-None-Match has its ETag", media_types=())},
-    errors={404: "Image not found", **BAD_RANGE},
+    errors={
+        404: "Image not found",
+        503: "the bucket pictures does not answer: see that AWS_ENDPOINT_URL can be reached",
+        **BAD_RANGE,
+    },
 )
 @open_to_all
 def show_image(request_id: str, name: str) -> ResponseReturnValue:
