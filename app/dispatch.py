@@ -8,6 +8,7 @@ takes beyond all patience is set aside: it goes on, but others of its lane begin
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections import Counter, OrderedDict, deque
@@ -23,7 +24,6 @@ Work = Callable[[], None]
 log = structlog.get_logger(__name__)
 
 
-PATIENCE_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 
 
@@ -92,7 +92,7 @@ class Dispatcher:
             self._start_what_fits()
 
     def set_patience(self, lane: str, seconds: float | None) -> None:
-        """From when on a call of that lane is set aside; None is PATIENCE_SECONDS."""
+        """From when on a call of that lane is set aside; None is never, as all begin."""
         with self._lock:
             if seconds is None:
                 self._patience_seconds.pop(lane, None)
@@ -145,7 +145,11 @@ class Dispatcher:
     def _start_what_fits(self) -> None:
         while self._busy_threads < self._threads and (call := self._take_next()):
             self._busy_threads += 1
-            self._pool.submit(self._run, call)
+            try:
+                self._pool.submit(self._run, call)
+            except RuntimeError as error:  # no further thread can be had: those there will run it
+                log.warning("call waits for a thread", group=call.group, reason=str(error))
+                return
 
     def _take_next(self) -> _Call | None:
         """The next call of the first group in the rotation that has a lane with room."""
@@ -175,7 +179,7 @@ class Dispatcher:
         with self._lock:
             now = time.monotonic()
             for call in self._running:
-                patience_seconds = self._patience_seconds.get(call.lane, PATIENCE_SECONDS)
+                patience_seconds = self._patience_seconds.get(call.lane, math.inf)
                 if not call.is_aside and now - call.began_at > patience_seconds:
                     call.is_aside = True
                     _decrease(self._busy_in_lane, call.lane)
@@ -250,7 +254,10 @@ class _Timer:
 
     def _run(self) -> None:
         while (act := self._wait_for_next()) is not None:
-            act()
+            try:
+                act()
+            except Exception:  # the edge of the thread: what is due later would never come
+                log.exception("timer failed")
 
     def _wait_for_next(self) -> Callable[[], None] | None:
         with self._changed:

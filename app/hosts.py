@@ -71,6 +71,7 @@ class _Host:
     unchanged: _Pace = field(default_factory=_Pace)
     failures: int = 0
     alone_until: float = 0
+    answered_at: float = 0
     last_fault: tuple[str, str] | None = None  # not the exception, which holds all that failed
 
 
@@ -113,6 +114,7 @@ class Hosts:
         with self._lock:
             host = self._host(name)
             host.failures = 0
+            host.answered_at = time.monotonic()
             if began_at >= host.changed_at:
                 pace = host.unchanged if is_unchanged else host.whole
                 pace.answers += 1
@@ -133,6 +135,8 @@ class Hosts:
             if fault.code in _SLOW_DOWN and began_at >= host.changed_at:
                 host.grows_by_one = True
                 self._set_limit(name, host, host.limit // 2)
+                if fault.code != ErrorCode.TIMEOUT or host.answered_at < began_at:
+                    self._dispatcher.set_patience(name, None)  # it is the host, and not one URL
             if fault.retry_after_seconds:
                 self._wait(name, host, fault.retry_after_seconds)
             elif host.failures >= FAILURES_IN_A_ROW:
@@ -186,6 +190,7 @@ class Hosts:
         host.failures = FAILURES_IN_A_ROW - 1
         host.grows_by_one = True
         self._set_limit(name, host, 1)
+        self._dispatcher.set_patience(name, None)
         log.info("host left alone", host=name, seconds=round(seconds))
 
 

@@ -202,10 +202,10 @@ class SegmentRun:
     def _record_own(self, arrived: dict[str, Outcome]) -> None:
         """First the files, then by URL, then by place: a death in between costs a copy at most,
         not a second fetch."""
-        self._renew_when_due()  # whoever has slept past its lease stores nothing
         began_at = time.monotonic()
         made = [arrival for arrival in arrived.values() if isinstance(arrival, Made)]
         try:
+            self._renew_when_due()  # whoever has slept past its lease stores nothing
             if made:
                 self._storage.put_all({str(one.result.path): one.content for one in made})
         finally:

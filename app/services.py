@@ -88,11 +88,22 @@ def build(
         uri = private_server.start()
     try:
         database = connect(uri, settings.mongodb_database)
+        return _join(
+            settings, database, private_server, processes, shared_metrics or build_metrics(settings)
+        )
     except BaseException:
         if private_server:  # or the next try would join a server that nobody looks after
             private_server.stop()
         raise
-    shared_metrics = shared_metrics or build_metrics(settings)
+
+
+def _join(
+    settings: Settings,
+    database: Database,
+    private_server: PrivateServer | None,
+    processes: int,
+    shared_metrics: SharedMetrics,
+) -> Services:
     metrics = shared_metrics.metrics
     storage = build_storage(settings)
     exports = Exports(database, storage, base_url=settings.base_url, images_url=settings.images_url)
@@ -123,8 +134,8 @@ def build(
     )
     if not settings.worker_processes:  # else the pools of this process are never used
         metrics.watch(_pools(settings, dispatcher, coders, maker))
-    shared_metrics.start()
     engine = _engine(settings, pipeline)
+    shared_metrics.start()
     return Services(
         settings=settings,
         database=database,

@@ -24,6 +24,7 @@ from app.reuse import Reused
 RECORD_IMAGES = 100
 RECORD_BYTES = 16_777_216
 RECORD_SECONDS = 0.2
+"""What arrives meanwhile is recorded together, if it is not enough before."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,6 @@ class UnderWay:
         self._maker = maker
         self._is_held_back = is_held_back
         self._arrivals: deque[tuple[str, Outcome | Unavailable]] = deque()
-        self._arrived_bytes = 0
         self._has_enough = threading.Event()
         self._begun: set[str] = set()
         self._is_over = False
@@ -82,7 +82,6 @@ class UnderWay:
                 return arrived, arrival
             arrived[url] = arrival
             size_bytes += len(arrival.content) if isinstance(arrival, Made) else 0
-        self._arrived_bytes -= size_bytes
         if self._arrivals:  # too many for one go
             self._has_enough.set()
         return arrived, None
@@ -148,16 +147,11 @@ class UnderWay:
     def _hand_over(self, job: Job, arrival: Outcome | Unavailable) -> None:
         """Wakes the segment's thread when there is enough to record, not for every image."""
         self._arrivals.append((job.url, arrival))
-        self._arrived_bytes += len(arrival.content) if isinstance(arrival, Made) else 0
         self._begun.discard(job.url)
         if self._is_over:
             self._forget_arrivals()
-        has_come = len(self._arrivals)
-        if (
-            has_come >= min(RECORD_IMAGES, self.awaited - self.enough_left)
-            or self._arrived_bytes >= RECORD_BYTES
-            or isinstance(arrival, Unavailable)
-        ):
+        enough = min(RECORD_IMAGES, self.awaited - self.enough_left)
+        if len(self._arrivals) >= enough or isinstance(arrival, Unavailable):
             self._has_enough.set()
 
 

@@ -203,3 +203,32 @@ def test_what_is_set_aside_counts_against_the_most_of_its_lane(make_dispatcher):
     assert not running.acquire(blocking=False)
     release.set()
     assert running.acquire(timeout=PATIENCE_SECONDS)
+
+
+def test_what_fails_at_its_time_does_not_end_the_timer(make_dispatcher):
+    dispatcher = make_dispatcher(threads=1, per_lane=1)
+    done = threading.Event()
+
+    dispatcher._later.call(0.001, lambda: 1 / 0)
+    dispatcher.submit("a", "h", done.set, after_seconds=0.01)
+
+    assert done.wait(PATIENCE_SECONDS)
+
+
+def test_calls_wait_while_no_thread_can_be_had(make_dispatcher, monkeypatch):
+    dispatcher = make_dispatcher(threads=4, per_lane=4)
+    release, first, all_done = threading.Event(), threading.Event(), threading.Semaphore(0)
+    dispatcher.submit("a", "h", lambda: (first.set(), release.wait(PATIENCE_SECONDS)))
+    assert first.wait(PATIENCE_SECONDS)
+
+    def no_thread(_self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", no_thread)
+        for _ in range(3):
+            dispatcher.submit("a", "h", all_done.release)
+    release.set()
+
+    for _ in range(3):
+        assert all_done.acquire(timeout=PATIENCE_SECONDS)

@@ -112,6 +112,24 @@ def test_a_host_that_is_overrun_gets_half_once_for_all_that_was_under_way(hosts,
     assert dispatcher.limits[HOST] == 2
 
 
+def test_a_host_that_is_overrun_is_given_nothing_in_place_of_what_hangs(hosts, dispatcher):
+    answer(hosts, 8, 0.1)
+    fail(hosts, 1, "http_503")
+    assert dispatcher.patience == {HOST: None}
+
+    answer(hosts, 40, 0.1)
+    assert dispatcher.patience == {HOST: pytest.approx(1)}
+
+
+def test_a_url_that_times_out_while_others_are_answered_says_little_of_its_host(hosts, dispatcher):
+    began_at = time.monotonic()
+    answer(hosts, 40, 0.004)
+    hosts.failed(HOST, began_at, fault(ErrorCode.TIMEOUT))
+
+    assert dispatcher.limits == {HOST: 4}
+    assert dispatcher.patience == {HOST: pytest.approx(1)}
+
+
 def test_after_that_it_grows_by_one_at_a_time(hosts, dispatcher):
     answer(hosts, 300, 0.1)
     fail(hosts, 1, "http_503")
