@@ -9,7 +9,7 @@ import pytest
 from tests.service_process import PROJECT, service_process
 
 SHOWN_URL = "http://127.0.0.1:8000"
-_IDS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+IDS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl: apt-get install curl")
 
@@ -47,4 +47,4 @@ def assert_shows_what_it_gives(document, folder, **settings):
     assert ran.stderr == ""
     outputs = ran.stdout.split("<end>\n")[:-1]
     for (command, shown), output in zip(commands, outputs, strict=True):
-        assert _IDS.sub("<id>", output) == _IDS.sub("<id>", shown), command
+        assert IDS.sub("<id>", output) == IDS.sub("<id>", shown), command

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from tests.consoles import IDS, SHOWN_URL, sessions
 from tests.service_process import PROJECT, environment, service_process
-from tests.test_readme import IDS, SHOWN_URL, sessions
 
 TIMES = re.compile(r'((?:seconds|images/s|images_per_second)"?:? +)[0-9.]+')
 
