@@ -1,6 +1,7 @@
 """Who may know what: import directions, and libraries that one module alone may know."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,29 @@ def test_every_module_is_imported_by_another():
     for path in MODULES:
         module = name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         assert module in imported | entries, f"nobody imports {module}"
+
+
+def listed():
+    """Layer and file of every module that the table of docs/architecture.md names, line by line."""
+    page = (APP.parent / "docs" / "architecture.md").read_text()
+    for layer, files in re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE):
+        folder, names = re.fullmatch(r"(?:`(\w+)/`: )?(.*)", files).groups()
+        yield from ((int(layer), folder, name) for name in re.findall(r"`(\w+)`", names))
+
+
+def test_the_page_names_every_file_and_none_that_is_not_there():
+    named = [
+        f"app/{folder}/{name}.py" if folder else f"app/{name}.py" for _, folder, name in listed()
+    ]
+    files = {name_of(path) for path in MODULES if path.name != "__init__.py"}
+
+    assert set(named) == files
+    assert len(named) == len(files)
+
+
+def test_the_page_has_the_layers_in_their_order():
+    rank = {part: number for number, layer in enumerate(LAYERS, start=1) for part in layer}
+    layers = [layer for layer, _, _ in listed()]
+
+    assert layers == sorted(layers)
+    assert all(layer == rank[folder or name] for layer, folder, name in listed())
