@@ -5,7 +5,8 @@ import io
 
 import pytest
 
-from app.catalog import open_catalog, table
+from app.catalog import columns, open_catalog, table
+from app.config import PROJECT_DIR
 from app.errors import BadCatalog
 
 A = "https://h.example.com/a.jpg"
@@ -40,6 +41,19 @@ def test_a_file_without_an_image_column_is_refused_with_what_was_found_and_what_
     assert "found the headers 'SKU', 'Photo', 'Colour'" in message
     assert "Input Image Urls, Image Urls, Image URL, Images, Image Src" in message
     assert "image_column" in message
+
+
+def test_headers_are_told_apart_by_their_own_delimiter_whatever_the_rows_hold():
+    message = str(refusal(f"SKU;Bilder;Preis\n1;{A}, {A}, {A}, {A};3,50\n"))
+
+    assert "found the headers 'SKU', 'Bilder', 'Preis'" in message
+
+
+def test_the_names_of_image_columns_stand_in_the_docs():
+    docs = " ".join((PROJECT_DIR / "docs" / "api.md").read_text().split())
+
+    names = (*columns._IMAGE_HEADERS, *columns._LAST_RESORT_IMAGE_HEADERS)
+    assert [name for name in names if f"`{name}`" not in docs] == []
 
 
 def test_an_image_column_that_is_not_there_is_refused_by_name():

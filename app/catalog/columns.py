@@ -106,8 +106,8 @@ def no_image_column(header: Sequence[str], image_columns: Sequence[str]) -> BadC
         )
     return BadCatalog(
         f"no image column in the first {HEADER_LINES} lines: found the headers {found}{more}; "
-        f"name one {', '.join((*_IMAGE_HEADERS, *_LAST_RESORT_IMAGE_HEADERS))} (a trailing number "
-        "is ignored), or send the option image_column with the header as it stands in the file"
+        "name the one with the image URLs in the option image_column, as it stands in the file, "
+        f"or call it {', '.join(_IMAGE_HEADERS[:5])}, or by another name that docs/api.md lists"
     )
 
 

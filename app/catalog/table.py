@@ -86,8 +86,7 @@ def read_table(text: TextIO, encoding: str, image_columns: Sequence[str]) -> Tab
     index = find_header([record.cells for record in head], image_columns)
     if index is None:
         _refuse_open_quote(text, delimiter)
-        likely_header = next((record.cells for record in head if any(record.cells)), ())
-        raise no_image_column(likely_header, image_columns)
+        raise no_image_column(_likely_header(head), image_columns)
     header = head[index]
     dialect = Dialect(encoding, delimiter, _line_end(header.raw), lines[0] if sep else "")
     return Table(dialect, tuple(head[:index]), header, _records(text, delimiter, header.last_line))
@@ -138,8 +137,13 @@ def _head(lines: Sequence[str], first: int, delimiter: str) -> list[Record]:
 def _rank(head: Sequence[Record], image_columns: Sequence[str]) -> tuple[bool, int]:
     index = find_header([record.cells for record in head], image_columns)
     if index is None:
-        return False, max((len(record.cells) for record in head), default=0)
+        return False, len(_likely_header(head))
     return True, len(head[index].cells)
+
+
+def _likely_header(head: Sequence[Record]) -> Sequence[str]:
+    """The first record with anything in it: its cells say more than those of a row with commas."""
+    return next((record.cells for record in head if any(record.cells)), ())
 
 
 def _line_end(raw: str) -> str:
