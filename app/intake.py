@@ -280,8 +280,9 @@ def _headers_by_meaning(columns: Columns) -> dict[str, list[str]]:
 
 def _refuse_faults(upload: Upload, catalog: Catalog) -> None:
     if upload.refuse_faults and catalog.fault_count:
+        faults = "1 fault was" if catalog.fault_count == 1 else f"{catalog.fault_count} faults were"
         raise BadCatalog(
-            f"{catalog.fault_count} faults were found and on_error=reject was asked for; "
+            f"{faults} found and on_error=reject was asked for; "
             "mend them, or send on_error=skip to run the other rows",
             catalog.faults,
             catalog.fault_count,

@@ -153,7 +153,7 @@ def test_with_json_a_refusal_is_as_the_apis(tmp_path, run_here):
     ran = run_here(tmp_path / "catalog.csv", "--out", tmp_path / "out", "--json")
 
     document = json.loads(ran.stdout)
-    assert document["error"].startswith("no valid image URL in 1 rows")
+    assert document["error"].startswith("no valid image URL in 1 row:")
     assert document["faults"] == 1
     assert document["details"][0]["code"] == "bad_url"
 

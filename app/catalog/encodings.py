@@ -26,7 +26,7 @@ def find_encoding(file: BinaryIO) -> str:
             return encoding
     raise BadCatalog(
         f"line {line}: the file is not text in {' or '.join(map(_spoken, candidates))}: "
-        "save it as CSV UTF-8"
+        "upload a CSV, saved as CSV UTF-8, or an Excel workbook (.xlsx)"
     )
 
 

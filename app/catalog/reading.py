@@ -175,8 +175,8 @@ class Catalog:
         if not has_url:
             names = ", ".join(repr(column.header) for column in self.columns.images)
             raise BadCatalog(
-                f"no valid image URL in {rows:,} rows: correct the column {names}, or name another "
-                "with the option image_column",
+                f"no valid image URL in {rows:,} row{'s' * (rows != 1)}: correct the column "
+                f"{names}, or name another with the option image_column",
                 self.faults,
                 self.fault_count,
             )
