@@ -152,6 +152,18 @@ def test_an_option_that_is_refused_can_be_mended(page, catalogue):
     expect(page.locator("#outcome")).to_be_visible()
 
 
+def test_a_column_that_is_not_found_can_be_named(page):
+    content = b"SKU;Bilder\n1;http://h/a.jpg\n"
+    choose(page, {"name": "bilder.csv", "mimeType": "text/csv", "buffer": content})
+    expect(page.locator("#report-title")).to_contain_text("'SKU', 'Bilder'")
+
+    page.locator("#image_column").fill("Bilder")  # is to be seen already
+    page.keyboard.press("Tab")
+
+    expect(page.locator("#send")).to_be_enabled()
+    expect(page.locator("#base_url")).to_be_focused()
+
+
 def test_faults_are_shown_with_their_place_and_may_stop_the_whole(page):
     content = b"SKU,Images\n1,http://h/a.jpg\n2,<b>no url</b>\n"
     choose(page, {"name": "faulty.csv", "mimeType": "text/csv", "buffer": content})
@@ -164,6 +176,9 @@ def test_faults_are_shown_with_their_place_and_may_stop_the_whole(page):
     expect(page.locator("#send")).to_be_enabled()
 
     page.locator("#more summary").click()
+    page.locator("#on_error").focus()
     page.locator("#on_error").select_option("reject")
     expect(page.locator("#send")).to_be_disabled()
-    expect(page.locator("#report-title")).to_contain_text("1 faults were found")
+    expect(page.locator("#report")).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#on_error")).to_be_focused()
+    expect(page.locator("#report-title")).to_contain_text("1 fault was found")

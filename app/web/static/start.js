@@ -94,11 +94,12 @@ function choose(chosen) {
   byId("chosen-size").textContent = bytes(file.size);
   byId("chosen").hidden = false;
   drop.hidden = true;
-  check();
+  check({ focuses: true });
 }
 
-/** A dry run; what an earlier one found goes at once. */
-async function check() {
+/** A dry run; what an earlier one found goes at once. Only a new file moves the focus: whoever
+ * changes an option goes on from there. */
+async function check({ focuses = false } = {}) {
   if (sending) return;
   checking?.abort();
   checking = new AbortController();
@@ -118,10 +119,11 @@ async function check() {
   } catch (error) {
     if (error.name === "AbortError") return;
     showFault(error);
+    if (/image.column/.test(error.message)) byId("more").open = true; // where it can be named
     // What is only busy, or counts its callers, may take the file all the same.
     sendButton.disabled = ![0, 429, 503].includes(error.status);
   }
-  byId("report-title").focus({ preventScroll: true });
+  if (focuses) byId("report-title").focus({ preventScroll: true });
 }
 
 /** The form as POST /upload takes it; what is empty is left out. */
