@@ -35,6 +35,8 @@ def test_a_key_lets_in_and_downloads_are_plain_links(browser, keyed):
 def test_an_ended_session_asks_for_the_key_and_loses_nothing(browser, keyed, catalogue):
     with opened(browser, keyed.url) as page:
         sign_in(page)
+        expect(page.locator("#sign-in")).to_be_hidden()  # else the desk is cleared once it is
+        expect(page.locator("#start")).to_be_visible()
         choose(page, catalogue([("Cup", "/cup.jpg")], "kept.csv"))
         expect(page.locator("#send")).to_be_enabled()
         page.locator("#quality").fill("33")
