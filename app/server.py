@@ -55,7 +55,7 @@ def listen(settings: Settings) -> socket.socket:
     except OSError as error:
         raise SettingsError(
             f"port {settings.port} of {settings.host} cannot be used ({error.strerror}); "
-            f"try another: PORT={settings.port % 65535 + 1} python run.py"
+            f"try another: PORT={settings.port % 65535 + 1} make run"
         ) from error
 
 

@@ -43,7 +43,7 @@ def _service_url(_context: click.Context, _option: click.Parameter, text: str) -
     "--out",
     default=".",
     metavar="PATH",
-    help="File or folder for the output CSV [default: this folder]",
+    help="File for the output CSV, or folder: it exists, or ends in / [default: this folder]",
 )
 @click.option("--zip", "wants_zip", is_flag=True, help="Fetch the images too, as one ZIP beside it")
 @click.option(
