@@ -18,8 +18,11 @@ fi
 mv "$database.part" "$database"
 
 # Only what is new. What the service has deleted since stays here, until you remove it.
-for area in "$UPLOAD_DIR" "$PROCESSED_DIR" "$OUTPUT_DIR"; do
-  cp -a -u "$area" "$folder/files/"
-done
+# A bucket (STORAGE_URL) has a backup of its own.
+if [ -z "${STORAGE_URL:-}" ]; then
+  for area in "$UPLOAD_DIR" "$PROCESSED_DIR" "$OUTPUT_DIR"; do
+    cp -a -u "$area" "$folder/files/"
+  done
+fi
 
 find "$folder" -maxdepth 1 -name 'database-*.gz*' -mtime "+$days" -delete
