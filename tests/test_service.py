@@ -77,7 +77,7 @@ def test_a_taken_port_stops_the_start_with_a_line_that_shows_another(service, tm
     )
 
     assert second.returncode == 1
-    assert f"PORT={service.port + 1} python run.py" in second.stderr
+    assert f"PORT={service.port + 1} make run" in second.stderr
     assert "Traceback" not in second.stderr
 
 
