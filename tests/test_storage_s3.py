@@ -391,6 +391,25 @@ def test_after_a_refusal_others_are_refused_at_once_until_one_finds_it_back(
     assert len(imitation.calls) == 3
 
 
+@pytest.mark.parametrize("fault", ["no room for it", "a torn file"])
+def test_who_found_out_nothing_of_the_bucket_leaves_the_turn_to_the_next(
+    storage_of, imitation, monkeypatch, fault
+):
+    monkeypatch.setitem(s3._RETRIES, "max_retries", 0)
+    monkeypatch.setattr(patience, "REST_SECONDS", 0)
+    storage = storage_of(imitation.bucket)
+    imitation.answers = [(503, "SlowDown"), (404, "NoSuchKey")]
+    with refused("SlowDown"):
+        storage.open("processed/id/a.jpg")
+
+    trouble = StorageUnavailable if fault == "no room for it" else OSError
+    with suppress(StorageUnavailable), storage._calling(storage._reading, "s3:GetObject"):
+        raise trouble(fault)
+
+    with pytest.raises(NotFound):
+        storage.open("processed/id/a.jpg")
+
+
 def test_a_bucket_that_has_just_taken_a_file_is_not_tried_out(storage_of, imitation):
     storage = storage_of(imitation.bucket)
     storage.put_all({"processed/id/a.jpg": b"x"})

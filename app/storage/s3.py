@@ -258,7 +258,11 @@ class S3Storage:
         except BaseError as error:
             raise self._unavailable(patience, permission, error) from error
         except OSError as error:  # of the file that was being sent
+            patience.undecided()
             raise StorageUnavailable(f"the disk refuses: {error.strerror or error}") from error
+        except BaseException:  # the disk of temporary files is full, or whatever
+            patience.undecided()
+            raise
         patience.succeeded()
 
     def _unavailable(
