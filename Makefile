@@ -64,12 +64,17 @@ bench-scaling: $(VENV)/dev ## images a second by workers of ENGINE=celery: docs/
 quality: $(VENV)/quality ## bytes, likeness and CPU of every format; writes docs/quality.md
 	$(BIN)/python -m benchmarks.quality --out docs $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
 
-lock: $(VENV)/tools ## writes requirements.lock anew: exact versions and hashes, for deployments
-	$(BIN)/uv pip compile requirements.txt --quiet --upgrade --universal --python-version 3.11 \
-		--generate-hashes --custom-compile-command "make lock" --output-file requirements.lock
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command "make lock"
 
-audit: $(VENV)/tools ## asks the vulnerability database about requirements.lock; fails on a finding
+lock: $(VENV)/tools ## writes both .lock files anew: exact versions and hashes, for deployments
+	$(COMPILE) requirements.txt --output-file requirements.lock
+	$(COMPILE) requirements-scale.txt --constraints requirements.lock \
+		--output-file requirements-scale.lock
+
+audit: $(VENV)/tools ## asks the vulnerability database about both; fails on a finding
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements-scale.lock
 
 clean: ## removes the virtual environment and caches, never your data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.addresses import parse_allowed_addresses
@@ -152,7 +159,13 @@ class Settings(BaseSettings):
             _check_webhook_secret(secret)
         return secrets
 
-    @field_validator("base_url", "s3_public_url", "aws_endpoint_url")
+    @field_validator("aws_endpoint_url")
+    @classmethod
+    def _is_for_us(cls, url: str, info: ValidationInfo) -> str:
+        """Without a bucket, what other programs read is no fault of ours."""
+        return cls._is_an_http_url(url) if info.data.get("storage_url") else ""
+
+    @field_validator("base_url", "s3_public_url")
     @classmethod
     def _is_an_http_url(cls, url: str) -> str:
         if "@" in url.partition("://")[2].partition("/")[0]:  # it would be seen by others
@@ -226,7 +239,8 @@ class Settings(BaseSettings):
     def _names_a_bucket_wholly(self) -> Self:
         if self.s3_public_url and not self.storage_url:
             raise ValueError("S3_PUBLIC_URL needs STORAGE_URL: it is where that bucket is public")
-        if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key.get_secret_value()):
+        has_secret = bool(self.aws_secret_access_key.get_secret_value())
+        if self.storage_url and bool(self.aws_access_key_id) != has_secret:
             raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together")
         return self
 

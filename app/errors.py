@@ -13,7 +13,8 @@ PressroomError
 ├── Unavailable            nobody's fault: wait and try again                      → 503
 │   ├── DatabaseUnavailable
 │   ├── StorageUnavailable
-│   └── BrokerUnavailable
+│   ├── BrokerUnavailable
+│   └── Busy               others take all the places there are for it, for a moment
 ├── KeyTaken               an Idempotency-Key that names an earlier upload
 ├── NoRoom                 a budget of memory is spent; take room first, then try again
 ├── LostClaim              another worker has taken this work over; write nothing
@@ -95,6 +96,10 @@ class StorageUnavailable(Unavailable):
 
 class BrokerUnavailable(Unavailable):
     pass
+
+
+class Busy(Unavailable):
+    retry_after_seconds = 1
 
 
 class KeyTaken(PressroomError):

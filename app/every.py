@@ -2,6 +2,10 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+_Result = TypeVar("_Result")
 
 
 class Every:
@@ -14,5 +18,19 @@ class Every:
 
     def when_due(self) -> None:
         if time.monotonic() - self._last > self._seconds:
-            self._action()
-            self._last = time.monotonic()
+            self._act()
+
+    def during(self, call: Callable[[], _Result]) -> _Result:
+        """What the call returns, in a thread of its own; the same is done for as long as it takes.
+
+        Raises what the action raised, once the call has ended, before what the call raised.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            calling = pool.submit(call)
+            while not wait([calling], self._seconds).done:
+                self._act()
+        return calling.result()
+
+    def _act(self) -> None:
+        self._action()
+        self._last = time.monotonic()

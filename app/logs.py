@@ -52,7 +52,7 @@ def configure_logs(settings: Settings) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _renderer(settings.log_format),
+                *_renderers(settings.log_format),
             ],
         )
     )
@@ -62,10 +62,24 @@ def configure_logs(settings: Settings) -> None:
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a broken file says it itself
 
 
-def _renderer(log_format: str) -> Any:
+def _renderers(log_format: str) -> list[Any]:
     if log_format == "json":
-        return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        return [structlog.processors.JSONRenderer()]
+    return [_show_all, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+
+
+def _show_all(_logger: Any, _method: str, event: Any) -> Any:
+    """Before the renderer colours it: a caller's text shall not command somebody's terminal."""
+    return {
+        name: "".join(map(_shown, value)) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
+def _shown(character: str) -> str:
+    """Escape sequences, what ends a line and what turns its direction around, as Python writes
+    them in a string."""
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 class Discreet(structlog.stdlib.ProcessorFormatter):

@@ -223,7 +223,7 @@ class Pipeline:
                 if self.stopping.is_set():
                     raise Stopped
                 renewal.when_due()
-            self.storage.put(key, file)
+            renewal.during(lambda: self.storage.put(key, file))
         return key
 
     def _end(

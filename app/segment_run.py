@@ -17,6 +17,7 @@ from app.catalog import absolute_url
 from app.coding import Coders
 from app.database import Database
 from app.dispatch import Dispatcher
+from app.every import Every
 from app.making import ImageMaker, Job, Made
 from app.metrics import Metrics
 from app.models import (
@@ -207,7 +208,7 @@ class SegmentRun:
         try:
             self._renew_when_due()  # whoever has slept past its lease stores nothing
             if made:
-                self._storage.put_all({str(one.result.path): one.content for one in made})
+                self._store(made)
         finally:
             for one in made:
                 one.room.release()
@@ -262,6 +263,13 @@ class SegmentRun:
         if time.monotonic() - self._renewed_at > RENEW_SECONDS:
             self._database.segments.renew(self._segment)
             self._renewed_at = time.monotonic()
+
+    def _store(self, made: Sequence[Made]) -> None:
+        """A bucket may take longer than a lease: another would make the same images meanwhile."""
+        files = {str(one.result.path): one.content for one in made}
+        renew = self._database.segments.renew
+        renewal = Every(RENEW_SECONDS, lambda: renew(self._segment))
+        renewal.during(lambda: self._storage.put_all(files))
 
     def _record_places(self, placed: Mapping[Place, ImageResult]) -> None:
         self._database.products.record(

@@ -137,6 +137,56 @@ def test_a_scrape_answers_while_the_database_is_away(client_of, settings, tmp_pa
     assert found["pressroom_bytes_in_total",] == 0
 
 
+def test_a_database_that_counts_too_slowly_is_not_told_as_away(scrape, monkeypatch):
+    monkeypatch.setattr(MODULE, "PATIENCE_SECONDS", 1e-6)
+
+    found = scrape()
+
+    assert found["pressroom_database_up",] == 1
+    assert ("pressroom_requests", "completed") not in found
+
+
+def insert_running(database, first, count, **fields):
+    """Requests of two images, of each one done if it has begun or is retried."""
+    ids = [f"r{n}" for n in range(first, first + count)]
+    request = {"status": "processing", "total": 2, "created_at": first, **fields}
+    database.batches._requests.insert_many({"request_id": each, **request} for each in ids)
+    done = 1 if fields else 0
+    counts = {"completed": done, "failed": 0, "cancelled": 0}
+    database.segments._segments.insert_many(
+        {"_id": each, "request_id": each, "state": "waiting", "counts": counts} for each in ids
+    )
+
+
+def test_running_requests_are_counted_whether_they_have_begun_or_not(database):
+    insert_running(database, 0, 3)
+    insert_running(database, 3, 5, started_at=1)
+    insert_running(database, 8, 7, started_at=None, round=1)
+
+    load = database.loads.read()
+
+    assert load.requests["queued"] == 10
+    assert load.requests["processing"] == 5
+    assert load.segments["waiting"] == 15
+    assert load.pending_images == 2 * 15 - 12
+
+
+def test_however_many_wait_their_ids_are_not_sent_around(database, monkeypatch):
+    monkeypatch.setattr("app.database.load._MOST_BEGUN", 4)
+    insert_running(database, 0, 300)
+    insert_running(database, 300, 9, started_at=1)
+    sent = []
+    sum_done = database.loads._sum_done
+    monkeypatch.setattr(
+        database.loads, "_sum_done", lambda ids: sent.append(len(ids)) or sum_done(ids)
+    )
+
+    load = database.loads.read()
+
+    assert sent == [4]
+    assert load.pending_images == 2 * 309 - 4
+
+
 def test_with_keys_a_scrape_needs_one(client_of, settings, services):
     changed = settings.model_copy(update={"api_keys": SecretStr(f"ann:{KEY}")})
     client = client_of(changed, services)

@@ -118,7 +118,6 @@ def test_relative_folders_begin_at_the_project_whatever_the_working_directory(
         ("STORAGE_URL", "s3://name/a/../b", "s3://name/prefix"),
         ("STORAGE_URL", "s3://name?x", "s3://name/prefix"),
         ("S3_PUBLIC_URL", "cdn.example.com", "https://"),
-        ("AWS_ENDPOINT_URL", "127.0.0.1:9000", "https://"),
         ("BASE_URL", "http://h/?x", "https://"),
         ("BASE_URL", "http://h:99999", "https://"),
         ("BASE_URL", "http://[h", "https://"),
@@ -185,7 +184,7 @@ def test_all_faults_are_told_at_once():
 
 def test_a_bucket_is_named_wholly_and_its_secret_never_shown():
     assert "STORAGE_URL" in refusal(s3_public_url="https://cdn.example.com")
-    message = refusal(aws_secret_access_key="hunter2")
+    message = refusal(storage_url="s3://name", aws_secret_access_key="hunter2")
     assert "AWS_ACCESS_KEY_ID" in message
     assert "hunter2" not in message
 
@@ -199,6 +198,29 @@ def test_a_bucket_is_named_wholly_and_its_secret_never_shown():
     assert settings.storage_url == "s3://name/prefix"
     assert settings.images_url == "https://cdn.example.com"
     assert "hunter2" not in repr(settings)
+
+
+def test_a_bucket_s_endpoint_is_a_url():
+    message = refusal(storage_url="s3://name", aws_endpoint_url="127.0.0.1:9000")
+
+    assert message.startswith("AWS_ENDPOINT_URL: ")
+    assert "https://" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_ENDPOINT_URL", "127.0.0.1:9000"),
+    ],
+)
+def test_what_the_environment_holds_for_other_programs_stops_no_start_without_a_bucket(
+    monkeypatch, name, value
+):
+    monkeypatch.setenv(name, value)
+
+    assert read().aws_endpoint_url == ""
 
 
 def test_a_wildcard_host_needs_a_base_url_and_leave_to_be_open():

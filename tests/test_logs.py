@@ -99,6 +99,21 @@ def test_nobody_can_write_a_line_of_their_own(written):
     assert "\r" not in written()
 
 
+@pytest.mark.parametrize("source", ["ours", "a library's"])
+def test_nobody_can_command_the_terminal_that_shows_the_log(written, source):
+    path = "/a\x1b[2J\x1b]0;x\x07\x9b1m\u202etxt"
+    try:
+        fail(path)
+    except RuntimeError:
+        if source == "ours":
+            structlog.get_logger().exception(f"it {path}", path=path)
+        else:
+            logging.getLogger("theirs").exception("it %s", path)
+
+    assert written().removesuffix("\n").isprintable()
+    assert "1b[2J" in written()
+
+
 @pytest.mark.parametrize("written", ["json"], indirect=True)
 def test_json_stays_json(written):
     structlog.get_logger().info("it", reason='C:\\ "quoted" ann-"1"-key')

@@ -1,7 +1,9 @@
 """What is counted, how several processes add up, and how Prometheus reads it."""
 
+import fcntl
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -279,3 +281,42 @@ def test_what_the_disk_refuses_is_not_counted_again_and_again(sharing, tmp_path,
     after._publish()
 
     assert images(after) == 1
+
+
+@pytest.fixture
+def kept_lock(tmp_path):
+    """What a process holds that is stopped midway: nobody else gets into the folder."""
+    (tmp_path / "metrics").mkdir()
+    with (tmp_path / "metrics" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def ends_within(seconds, act):
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+@pytest.mark.usefixtures("kept_lock")
+def test_who_keeps_the_folder_to_itself_costs_the_sum_and_holds_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr("app.metrics.sharing.MEET_SECONDS", 0.2)
+    shared = SharedMetrics(Metrics(), tmp_path / "metrics")
+    record(shared.metrics, DONE)
+    shared.start()
+    counted = []
+
+    assert ends_within(5, lambda: counted.extend(images(shared) for _ in range(16)))
+    assert ends_within(5, shared.stop)
+
+    assert counted == [1] * 16
+
+
+@pytest.mark.usefixtures("kept_lock")
+def test_a_folder_that_others_keep_is_not_waited_for_by_every_scrape(tmp_path, monkeypatch):
+    monkeypatch.setattr("app.metrics.sharing.MEET_SECONDS", 1.0)
+    shared = SharedMetrics(Metrics(), tmp_path / "metrics")
+    shared.whole()
+
+    assert ends_within(1, lambda: [shared.whole() for _ in range(16)])

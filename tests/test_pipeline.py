@@ -284,6 +284,40 @@ def test_an_unforeseen_fault_at_the_end_fails_that_request_alone(
     assert wait_for(lambda: ended(services, sound)).status is BatchStatus.COMPLETED
 
 
+@pytest.mark.parametrize("slow", ["put_all", "put"])
+def test_a_storage_that_takes_longer_than_a_lease_costs_no_claim(
+    begin, origin, wait_for, monkeypatch, slow
+):
+    monkeypatch.setattr(segment_run, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("app.pipeline.RENEW_SECONDS", 0.05)
+    services = begin()
+    database = services.database
+    segment, finish = (database.segments, "renew"), (database.batches, "renew_finish")
+    owner, name = segment if slow == "put_all" else finish
+    store, renew, renewed = getattr(services.storage, slow), getattr(owner, name), threading.Event()
+    storing, was_renewed = threading.Event(), []
+
+    def renew_and_tell(*arguments):
+        renew(*arguments)
+        if storing.is_set():
+            renewed.set()
+
+    def store_slowly(*arguments):
+        if "uploads" not in arguments[0]:
+            storing.set()
+            was_renewed.append(renewed.wait(10))
+        return store(*arguments)
+
+    monkeypatch.setattr(owner, name, renew_and_tell)
+    monkeypatch.setattr(services.storage, slow, store_slowly)
+
+    request_id = upload(services, [urls(1)])
+    batch = wait_for(lambda: ended(services, request_id))
+
+    assert was_renewed == [True]
+    assert batch.status is BatchStatus.COMPLETED
+
+
 def test_what_was_recorded_before_the_disk_was_full_is_not_made_again(
     begin, origin, wait_for, monkeypatch
 ):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import threading
+import uuid
 import zipfile
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from python_calamine import CalamineWorkbook
 from workbooks import workbook
 
+from app.errors import NotFound
 from app.intake import Upload
 from app.models import BatchOptions
 from app.storage import s3 as s3_storage
@@ -180,6 +182,81 @@ def test_a_large_upload_is_sent_in_parts_and_read_back_whole(run, client, servic
     stored = obstore.head(s3_storage._connect(bucket), f"uploads/{request_id}/upload")
     assert stored["size"] == len(catalogue)
     assert stored["e_tag"].endswith('-2"')  # S3's sign of two parts
+
+
+# A bucket that is slow
+
+
+def test_a_slow_bucket_takes_half_of_the_threads_at_most(
+    client, services, settings, monkeypatch, wait_for
+):
+    places, gate, waiting, replies = settings.web_threads // 2, threading.Event(), [], []
+
+    def open_slowly(key):
+        waiting.append(key)
+        gate.wait(20)
+        raise NotFound(key)
+
+    def get(path):
+        replies.append(client.application.test_client().get(path))
+
+    monkeypatch.setattr(services.storage, "open", open_slowly)
+    paths = [f"/processed/{uuid.uuid4()}/{n}-a.jpg" for n in range(places)]
+    threads = [threading.Thread(target=get, args=(path,)) for path in paths]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(waiting) == places)
+
+    refused = client.get(paths[0])
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert client.get("/healthz").status_code == 200
+    assert len(waiting) == places
+
+    gate.set()
+    for thread in threads:
+        thread.join(20)
+    assert [reply.status_code for reply in replies] == [404] * places
+    assert client.get(paths[0]).status_code == 404
+
+
+@pytest.fixture
+def no_place_to_read(client):
+    """Others read from the bucket on as many threads as may."""
+    permits = client.application.extensions["pressroom_readers"]
+
+    def take():
+        while permits.acquire(blocking=False):
+            pass
+
+    return take
+
+
+def test_an_output_csv_is_read_from_the_bucket_only_where_there_is_a_place(
+    run, client, no_place_to_read
+):
+    status = run(f"Images\n{BASE_URL}/samples/cat-240.jpg\n")
+    no_place_to_read()
+
+    assert client.get(status["output_csv_url"]).status_code == 503
+    assert client.get(f"{status['output_csv_url']}?urls=replace").status_code == 200
+
+
+def test_who_has_an_image_already_costs_no_fetch_and_hears_when_it_is_deleted(
+    run, client, services, monkeypatch
+):
+    sample = f"{BASE_URL}/samples/cat-240.jpg"
+    status = run(f"Images\n{sample}\n")
+    path = "/" + status["images"][sample]["path"]
+    headers = {"If-None-Match": client.get(path).headers["ETag"]}
+    opened, open_ = [], services.storage.open
+    monkeypatch.setattr(services.storage, "open", lambda key: opened.append(key) or open_(key))
+
+    unchanged = client.get(path, headers=headers)
+    fetched = list(opened)
+    client.delete(f"/requests/{status['request_id']}")
+    deleted = client.get(path, headers=headers)
+
+    assert (unchanged.status_code, fetched, deleted.status_code) == (304, [], 404)
 
 
 # S3_PUBLIC_URL

@@ -44,6 +44,18 @@ def test_what_was_put_can_be_opened(storage):
     assert read(storage, "processed/id/1-1-a.jpg") == b"picture"
 
 
+def test_a_file_is_known_to_be_there_from_its_put_to_its_removal(storage):
+    key = "processed/id/1-1-a.jpg"
+    before = storage.has(key)
+    put(storage, key)
+    there = storage.has(key)
+    storage.delete("processed/id")
+
+    assert (before, there, storage.has(key)) == (False, True, False)
+    with pytest.raises(NotFound):
+        storage.open(key)
+
+
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 8_388_608, 20_000_000])
 def test_a_file_of_any_size_comes_back_as_it_was(storage, size):
     content = (b"0123456789abcdef" * (size // 16 + 1))[:size]

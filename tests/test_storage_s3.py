@@ -44,7 +44,7 @@ class Imitation:
         self.bucket = Bucket("b", "", url, "us-east-1", "key-id", "the-secret-key")
         self.answers = []
         self.knows_conditions = True
-        self.missing_bytes = 0
+        self.missing_bytes = self.dripped_bytes = 0
         self.calls = []
         self.at_once = self.most_at_once = 0
         self.gate = threading.Event()
@@ -74,6 +74,7 @@ def imitation():
                 imitation.at_once -= 1
                 status, name = imitation.answer(self.command, self.path, dict(self.headers))
             body = ERROR.format(name).encode() if name else b""
+            body += b"x" * imitation.dripped_bytes
             self.send_response(status)
             self.send_header("ETag", '"e"')
             self.send_header("Last-Modified", "Sat, 21 Nov 2026 15:00:00 GMT")
@@ -81,7 +82,16 @@ def imitation():
             self.end_headers()
             self.close_connection = bool(imitation.missing_bytes)
             if self.command != "HEAD":
+                self.send_body(body)
+
+        def send_body(self, body):
+            if not imitation.dripped_bytes:
                 self.wfile.write(body)
+                return
+            with suppress(OSError):  # nobody wants it any longer
+                for byte in body:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.01)
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do  # noqa: N815
 
@@ -389,6 +399,41 @@ def test_after_a_refusal_others_are_refused_at_once_until_one_finds_it_back(
     storage.put_all({"processed/id/b.jpg": b"x"})
 
     assert len(imitation.calls) == 3
+
+
+@pytest.mark.parametrize("size", [1_000, 100_000], ids=["in memory", "as a file"])
+def test_an_object_that_drips_is_given_up(storage_of, imitation, monkeypatch, size):
+    monkeypatch.setattr(s3, "OBJECT_SECONDS", 0.2)
+    imitation.dripped_bytes = size
+
+    with refused("sends too slowly", "not within 0 s"):
+        storage_of(imitation.bucket).open("outputs/id/1.csv")
+
+
+def test_whether_a_file_is_there_is_asked_without_fetching_it(storage_of, imitation):
+    assert storage_of(imitation.bucket).has("processed/id/a.jpg")
+
+    ((method, *_),) = imitation.calls
+    assert method == "HEAD"
+
+
+@pytest.mark.parametrize("fault", ["no room for it", "a torn file"])
+def test_who_found_out_nothing_of_the_bucket_leaves_the_turn_to_the_next(
+    storage_of, imitation, monkeypatch, fault
+):
+    monkeypatch.setitem(s3._RETRIES, "max_retries", 0)
+    monkeypatch.setattr(patience, "REST_SECONDS", 0)
+    storage = storage_of(imitation.bucket)
+    imitation.answers = [(503, "SlowDown"), (404, "NoSuchKey")]
+    with refused("SlowDown"):
+        storage.open("processed/id/a.jpg")
+
+    trouble = StorageUnavailable if fault == "no room for it" else OSError
+    with suppress(StorageUnavailable), storage._calling(storage._reading, "s3:GetObject"):
+        raise trouble(fault)
+
+    with pytest.raises(NotFound):
+        storage.open("processed/id/a.jpg")
 
 
 def test_a_bucket_that_has_just_taken_a_file_is_not_tried_out(storage_of, imitation):

@@ -45,7 +45,7 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
     """Everything the app serves, and what the views share, in `app.extensions`.
 
     At most a quarter of the web threads may hold a `pressroom_slots` permit, to wait or to stream,
-    so that short requests always find a thread.
+    and half of them read from a bucket, so that short requests always find a thread.
     """
     shared = services.shared_metrics if services else build_metrics(settings)
     register_metrics(app, shared)
@@ -55,6 +55,9 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
     )
     app.extensions["pressroom_slots"] = threading.BoundedSemaphore(
         max(1, settings.web_threads // 4)
+    )
+    app.extensions["pressroom_readers"] = (
+        threading.BoundedSemaphore(settings.web_threads // 2) if settings.storage_url else None
     )
     app.json = _Json(app)
     app.url_map.merge_slashes = False  # it redirects, with a page of HTML

@@ -15,6 +15,7 @@ from app.api.files import (
     WORKBOOK,
     file_reply,
     in_ranges,
+    place_to_read,
     set_attachment,
 )
 from app.api.lazy import DATABASE_SECONDS, lazy_services
@@ -85,8 +86,10 @@ def _output(services: Services, batch: Batch, query: DownloadQuery) -> Response:
             is_replaced = query.urls is not None
             file = exports.workbook(batch, is_replaced=is_replaced, formulas_safe=formulas_safe)
         return file_reply(file, WORKBOOK)
-    stored = None if query.changes_content else exports.stored_csv(batch)
-    if stored:
-        return file_reply(stored, CSV)
+    if not query.changes_content:
+        with place_to_read():
+            stored = exports.stored_csv(batch)
+        if stored:
+            return file_reply(stored, CSV)
     write = exports.replaced_csv if query.urls else exports.output_csv
     return stream_reply(write(batch, formulas_safe=formulas_safe), CSV)

@@ -5,6 +5,8 @@ Called by the views that serve files.
 
 import os
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import BinaryIO
 from urllib.parse import quote
@@ -12,11 +14,39 @@ from urllib.parse import quote
 from flask import Response, request, send_file
 
 from app.api.described import Reply
+from app.api.lazy import readers
+from app.errors import Busy
 
 NO_OUTPUT = "Output CSV not found"
 BAD_RANGE = {416: "the file has no such range"}
 CSV = "text/csv"
 WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+
+@contextmanager
+def place_to_read() -> Iterator[None]:
+    """Around what opens a stored file on a web thread: a slow bucket shall not hold them all.
+
+    Raises Busy when others read from it on as many as may.
+    """
+    permits = readers()
+    if permits is None:
+        yield
+        return
+    if not permits.acquire(blocking=False):
+        raise Busy("too many files are being read from the bucket; try again shortly")
+    try:
+        yield
+    finally:
+        permits.release()
+
+
+def unchanged_reply(media_type: str, *, etag: str) -> Response | None:
+    """What `file_reply` answers a caller who has the file already; None to all others."""
+    reply = Response(mimetype=media_type)
+    reply.set_etag(etag)
+    reply.make_conditional(request)
+    return reply if reply.status_code == 304 else None
 
 
 def file_reply(file: BinaryIO, media_type: str, *, etag: str | None = None) -> Response:

@@ -147,6 +147,11 @@ def lazy_services() -> LazyServices:
     return cast(LazyServices, current_app.extensions["pressroom"])
 
 
+def readers() -> threading.BoundedSemaphore | None:
+    """Permits to read from a bucket on a web thread; None where files lie in folders."""
+    return cast(threading.BoundedSemaphore | None, current_app.extensions["pressroom_readers"])
+
+
 def slots() -> threading.BoundedSemaphore:
     """Permits to hold a web thread for long; never waited for."""
     return cast(threading.BoundedSemaphore, current_app.extensions["pressroom_slots"])

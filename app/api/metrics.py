@@ -23,6 +23,7 @@ from app.models import Load
 KEPT_SECONDS = 5.0
 """However many scrape, the database counts no more often."""
 PATIENCE_SECONDS = 2.0
+PING_SECONDS = 1.0
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -43,8 +44,8 @@ def show_metrics() -> Response:
     shared = cast(SharedMetrics, current_app.extensions["pressroom_metrics"])
     kept = cast(_KeptLoad, current_app.extensions["pressroom_load"])
     whole = shared.whole()
-    load = kept.read(lazy_services())
-    whole.add(Snapshot(gauges=_gauges(load)))
+    is_up, load = kept.read(lazy_services())
+    whole.add(Snapshot(gauges=_gauges(load, is_up=is_up)))
     return Response(text_of(whole), content_type=CONTENT_TYPE)
 
 
@@ -54,29 +55,35 @@ class _KeptLoad:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._read_at = -KEPT_SECONDS
-        self._load: Load | None = None
+        self._found: tuple[bool, Load | None] = False, None
 
-    def read(self, lazy: LazyServices) -> Load | None:
+    def read(self, lazy: LazyServices) -> tuple[bool, Load | None]:
+        """Whether it answers, and what."""
         with self._lock:
             if time.monotonic() - self._read_at >= KEPT_SECONDS:
-                self._load = _read_load(lazy)
+                self._found = _read_load(lazy)
                 self._read_at = time.monotonic()
-            return self._load
+            return self._found
 
 
-def _read_load(lazy: LazyServices) -> Load | None:
-    """None while the database is away, or takes too long."""
+def _read_load(lazy: LazyServices) -> tuple[bool, Load | None]:
+    """A database that takes too long to count is not away: nobody shall be woken for that."""
     try:
-        with deadline(PATIENCE_SECONDS):
-            return lazy.get(PATIENCE_SECONDS).database.loads.read()
+        database = lazy.get(PATIENCE_SECONDS).database
+        try:
+            with deadline(PATIENCE_SECONDS):
+                return True, database.loads.read()
+        except Unavailable:
+            database.ping(PING_SECONDS)
+            return True, None
     except Unavailable:
-        return None
+        return False, None
 
 
-def _gauges(load: Load | None) -> dict[Key, float]:
+def _gauges(load: Load | None, *, is_up: bool) -> dict[Key, float]:
     gauges: dict[Key, float] = {
         (meters.BUILD.name, (VERSION,)): 1,
-        (meters.DATABASE_UP.name, ()): load is not None,
+        (meters.DATABASE_UP.name, ()): is_up,
     }
     if load is not None:
         gauges |= {(meters.REQUESTS.name, (state,)): n for state, n in load.requests.items()}

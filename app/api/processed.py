@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from app.api.batches import is_request_id
 from app.api.described import Reply, describe
-from app.api.files import BAD_RANGE, file_reply, in_ranges
+from app.api.files import BAD_RANGE, file_reply, in_ranges, place_to_read, unchanged_reply
 from app.api.lazy import lazy_services
 from app.api.owner import open_to_all
 from app.api.parsing import NoParameters, read_query
@@ -45,11 +45,16 @@ def show_image(request_id: str, name: str) -> ResponseReturnValue:
     knows it may see the picture, but no other of the request."""
     read_query(NoParameters)
     media_type = _media_type(request_id, name)
+    storage, key = lazy_services().storage, f"processed/{request_id.lower()}/{name}"
+    unchanged = unchanged_reply(media_type, etag=name)
     try:
-        file = lazy_services().storage.open(f"processed/{request_id.lower()}/{name}")
+        with place_to_read():
+            if unchanged and storage.has(key):
+                reply = unchanged
+            else:
+                reply = file_reply(storage.open(key), media_type, etag=name)
     except NotFound as error:
         raise NotFound("Image not found") from error
-    reply = file_reply(file, media_type, etag=name)
     reply.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return reply
 

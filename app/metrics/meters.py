@@ -128,7 +128,7 @@ RESIDENT = Meter(
 DATABASE_UP = Meter(
     "pressroom_database_up",
     Kind.GAUGE,
-    "1 if the database answers; else what it knows is left out.",
+    "1 if the database answers; what it knows is left out while it does not, or is slow.",
 )
 REQUESTS = Meter(
     "pressroom_requests",

@@ -5,10 +5,12 @@ lives. Who meets a file without a lock adds its counts to its own and removes it
 never falls, however a process ends; a killed one takes its last two seconds with it.
 """
 
+import errno
 import fcntl
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,9 @@ import structlog
 from app.metrics import Key, Metrics, Snapshot, add_counts
 
 PUBLISH_SECONDS = 2.0
+MEET_SECONDS = 1.0
+"""How long others are waited for: one may be stopped, or wait for its disk, and keep the lock."""
+_POLL_SECONDS = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -48,16 +53,17 @@ class SharedMetrics:
         self._stopping.set()
         if self._thread is None:
             return
-        self._thread.join()
+        self._thread.join(MEET_SECONDS)
         self._publish()
-        with self._lock:
+        with self._trying(), self._alone(MEET_SECONDS):
             if self._held is not None:
                 os.close(self._held)
                 self._held = None
 
     def whole(self) -> Snapshot:
         """Of all that share the folder: this process as it is now, the others as published."""
-        with self._trying(), self._meeting():
+        patience_seconds = 0.0 if self._is_refused else MEET_SECONDS  # a web thread waits once
+        with self._trying(), self._meeting(patience_seconds):
             whole = self.metrics.snapshot()
             for path in self._files_of_others():
                 if (found := _read(path)) is not None:
@@ -76,7 +82,7 @@ class SharedMetrics:
 
         A death in between counts it twice, where it would else be lost and the sums fall.
         """
-        with self._trying(), self._meeting():
+        with self._trying(), self._meeting(MEET_SECONDS):
             left = [path for path in self._files_of_others() if _is_left(path)]
             found = [snapshot.counts for path in left if (snapshot := _read(path)) is not None]
             own = self.metrics.snapshot()
@@ -116,18 +122,28 @@ class SharedMetrics:
         self._written = text
 
     @contextmanager
-    def _meeting(self) -> Iterator[None]:
-        """One process at a time, and one thread of it."""
-        with self._lock:
+    def _meeting(self, patience_seconds: float) -> Iterator[None]:
+        """One process at a time, and one thread of it. Raises OSError when none lets us in."""
+        give_up_at = time.monotonic() + patience_seconds
+        with self._alone(patience_seconds):
             self._folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(
                 self._folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
             )
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                _lock(descriptor, give_up_at)
                 yield
             finally:
                 os.close(descriptor)
+
+    @contextmanager
+    def _alone(self, patience_seconds: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=patience_seconds):
+            raise _kept_by_another()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @contextmanager
     def _trying(self) -> Iterator[None]:
@@ -139,6 +155,20 @@ class SharedMetrics:
             if not self._is_refused:
                 log.warning("metrics not shared", reason=error.strerror)
             self._is_refused = True
+
+
+def _lock(descriptor: int, give_up_at: float) -> None:
+    """The kernel's own wait has no end."""
+    while True:
+        with suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.monotonic() > give_up_at:
+            raise _kept_by_another()
+        time.sleep(_POLL_SECONDS)
+
+
+def _kept_by_another() -> OSError:
+    return TimeoutError(errno.ETIMEDOUT, "another process or thread keeps the folder to itself")
 
 
 def _is_left(path: Path) -> bool:

@@ -48,6 +48,9 @@ class Storage(Protocol):
     def open(self, key: str) -> BinaryIO:
         """The file, seekable and on this machine. Raises NotFound, StorageUnavailable."""
 
+    def has(self, key: str) -> bool:
+        """Whether it can be opened, without reading it. Raises StorageUnavailable."""
+
     def open_each(self, keys: Iterable[str]) -> Generator[tuple[str, BinaryIO | None], None, None]:
         """Each key with its file as from `open`, in order, which the caller closes; None: gone.
 

@@ -6,6 +6,11 @@ one (an answer to HEAD has no body) is told by its HTTP status.
 
 import re
 
+
+class TooSlow(Exception):
+    """Not `obstore`'s: the object comes, at less than can be waited for."""
+
+
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _METADATA = "/latest/api/token"
@@ -44,7 +49,9 @@ def code_of(error: Exception) -> str | None:
 def sentence_of(error: Exception, bucket: str, permission: str) -> str:
     """For operators and callers: it names the bucket, and neither its server nor any key."""
     text, code = str(error), code_of(error)
-    if _METADATA in text:
+    if isinstance(error, TooSlow):
+        advice = f"sends too slowly, {text}: see to its server and the network"
+    elif _METADATA in text:
         advice = "cannot be asked without a key: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     elif _REGION in text:
         advice = _ANOTHER_REGION

@@ -117,6 +117,13 @@ class LocalStorage:
         except OSError as error:
             raise StorageUnavailable(f"{key} cannot be read: {error.strerror}") from error
 
+    def has(self, key: str) -> bool:
+        try:
+            self.open(key).close()
+        except NotFound:
+            return False
+        return True
+
     def open_each(self, keys: Iterable[str]) -> Generator[tuple[str, BinaryIO | None], None, None]:
         for key in keys:
             try:

@@ -39,6 +39,11 @@ class Patience:
             self._reason = None
             self._seen_at = time.monotonic()
 
+    def undecided(self) -> None:
+        """The caller whose turn it was found out nothing of the bucket: it is the next one's."""
+        with self._lock:
+            self._next_try_at = 0.0
+
     def failed(self, reason: str) -> None:
         with self._lock:
             self._reason = reason

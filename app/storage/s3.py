@@ -10,6 +10,7 @@ Not for use across a fork: the client's threads do not survive one.
 
 import os
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -27,7 +28,7 @@ from app.compress import MEDIA_TYPES
 from app.errors import NotFound, StorageUnavailable
 from app.scratch import disk_errors
 from app.storage import Copy
-from app.storage.bucket_faults import code_of, sentence_of
+from app.storage.bucket_faults import TooSlow, code_of, sentence_of
 from app.storage.patience import Patience
 from app.storage.spool import Spool
 
@@ -43,7 +44,9 @@ PARTS_AT_ONCE = 4
 FILES_AHEAD = 16
 """Read while the one before them is sent, as a part of an archive."""
 IN_MEMORY_BYTES = 65_536
-CHUNK_BYTES = 1_048_576
+OBJECT_SECONDS = 60.0
+SLOWEST_BYTES_A_SECOND = 1_000_000
+"""An object may take so long to come, and a second more for so many bytes of it."""
 PAGE_KEYS = 1_000
 """S3 lists and deletes as many at once."""
 AREAS = ("uploads", "processed", "outputs")
@@ -108,7 +111,7 @@ class S3Storage:
             content = file.read() if size <= PART_BYTES else None
         if content is not None:
             self._put(key, content)
-        elif not self._has(key):
+        elif not self._has(key, self._writing):
             with self._calling(self._writing, "s3:PutObject", key):
                 obstore.put(
                     self._store,
@@ -135,9 +138,14 @@ class S3Storage:
         with self._calling(self._reading, "s3:GetObject", key):
             found = obstore.get(self._store, key)
             size = found.meta["size"]
+            chunks = _in_time(found.stream(min_chunk_size=1), size)
             if size <= IN_MEMORY_BYTES:
-                return BytesIO(found.bytes())
-            return self._spool.file_of(found.stream(min_chunk_size=CHUNK_BYTES), size)
+                return BytesIO(b"".join(chunks))
+            return self._spool.file_of(chunks, size)
+
+    def has(self, key: str) -> bool:
+        _check(key)
+        return self._has(key, self._reading)
 
     def open_each(self, keys: Iterable[str]) -> Generator[tuple[str, BinaryIO | None], None, None]:
         ahead: deque[tuple[str, Future[BinaryIO]]] = deque()
@@ -205,9 +213,9 @@ class S3Storage:
             return False
         return True
 
-    def _has(self, key: str) -> bool:
+    def _has(self, key: str, patience: Patience) -> bool:
         try:
-            with self._calling(self._writing, "s3:GetObject", key):
+            with self._calling(patience, "s3:GetObject", key):
                 obstore.head(self._store, key)
         except NotFound:
             return False
@@ -255,10 +263,14 @@ class S3Storage:
                 raise self._unavailable(patience, permission, error) from error
             patience.succeeded()
             raise NotFound(f"{key} does not exist") from error
-        except BaseError as error:
+        except (BaseError, TooSlow) as error:
             raise self._unavailable(patience, permission, error) from error
         except OSError as error:  # of the file that was being sent
+            patience.undecided()
             raise StorageUnavailable(f"the disk refuses: {error.strerror or error}") from error
+        except BaseException:  # the disk of temporary files is full, or whatever
+            patience.undecided()
+            raise
         patience.succeeded()
 
     def _unavailable(
@@ -292,6 +304,16 @@ def _check(key: str) -> None:
     area, *parts = key.split("/")
     if area not in AREAS or {"", ".", ".."} & set(parts) or "\0" in key:
         raise NotFound(f"{key} does not exist")
+
+
+def _in_time(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """As they come, however small: the client's own limits let a byte a second through."""
+    began_at = time.monotonic()
+    limit_seconds = OBJECT_SECONDS + size / SLOWEST_BYTES_A_SECOND
+    for chunk in chunks:
+        yield chunk
+        if time.monotonic() - began_at > limit_seconds:
+            raise TooSlow(f"{size:,} bytes not within {limit_seconds:.0f} s")
 
 
 def _opened(key: str, opening: Future[BinaryIO]) -> tuple[str, BinaryIO | None]:
