@@ -200,6 +200,16 @@ def test_a_backup_holds_the_database_and_the_files(service, tmp_path):
     assert (tmp_path / "files" / image["path"]).stat().st_size == image["bytes_out"]
 
 
+def test_the_nightly_backup_names_programs_and_folders_wherever_cron_begins():
+    (line,) = re.findall(r"^17 3 .*", (PROJECT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+    _, options, script, folder = re.fullmatch(r"(.*? systemd-run) (.*) (\S+) (\S+)", line).groups()
+
+    assert script.startswith("/opt/pressroom/current/")
+    assert os.access(PROJECT / script.removeprefix("/opt/pressroom/current/"), os.X_OK)
+    assert folder.startswith("/")
+    assert re.findall(r"(\w*(?:DIR|File|Directory))=(?!/)", options) == []
+
+
 def test_the_guide_names_files_that_are_there():
     text = (PROJECT / "docs" / "deploy.md").read_text()
 
