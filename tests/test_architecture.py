@@ -16,6 +16,7 @@ ONLY_IN = {
     "bson": ("app/database/",),
     "pycurl": ("app/outbound",),
     "requests": ("app/cli/", "app/demo"),
+    "urllib3": ("app/cli/form.py",),
     "click": ("app/cli/",),
     "tqdm": ("app/cli/", "app/demo.py"),
     "waitress": ("app/receiving.py", "app/server.py"),
