@@ -273,7 +273,7 @@ def test_what_a_killed_run_had_done_is_forgotten_for_another_file(
 
 
 @pytest.fixture
-def interrupted(tmp_path, mongodb, origin, jpeg, catalog, runs, wait_for):
+def interrupted(tmp_path, mongodb, origin, jpeg, catalog, wait_for):
     """The command of a run that was killed with one of two images done."""
     gate = threading.Event()
     origin.serve("/a.jpg", jpeg)
@@ -282,12 +282,13 @@ def interrupted(tmp_path, mongodb, origin, jpeg, catalog, runs, wait_for):
     killed = started(tmp_path, *command, MONGODB_URI=mongodb)
     origin.wait_until(lambda: origin.running("/b.jpg"), 20)
     with MongoClient(mongodb) as client:
-        segments = client[runs()[0]]["segments"]
-        wait_for(lambda: segments.find_one({"counts.completed": 1}))
-    killed.kill()
-    ended(killed)
-    gate.set()
-    return command
+        name = (tmp_path / "out" / ".pressroom" / "database").read_text()
+        wait_for(lambda: client[name]["segments"].find_one({"counts.completed": 1}))
+        killed.kill()
+        ended(killed)
+        gate.set()
+        yield command
+        client.drop_database(name)
 
 
 def test_anew_leaves_nothing_of_an_interrupted_run(tmp_path, mongodb, origin, interrupted, runs):
@@ -299,7 +300,7 @@ def test_anew_leaves_nothing_of_an_interrupted_run(tmp_path, mongodb, origin, in
     assert runs() == []
 
 
-def test_anew_forgets_no_database_that_it_cannot_drop(tmp_path, mongodb, interrupted, runs):
+def test_anew_forgets_no_database_that_it_cannot_drop(tmp_path, interrupted, runs):
     (before,) = runs()
 
     ran = flask(tmp_path, *interrupted, "--anew", MONGODB_URI="mongodb://127.0.0.1:1")
@@ -311,7 +312,7 @@ def test_anew_forgets_no_database_that_it_cannot_drop(tmp_path, mongodb, interru
 def test_images_that_are_gone_from_an_interrupted_run_are_made_with_anew(
     tmp_path, mongodb, interrupted
 ):
-    (done,) = (tmp_path / "out" / ".pressroom" / "processed").rglob("*.jpg")
+    (done,) = (tmp_path / "out" / ".pressroom" / "processed").glob("*/*")
     done.unlink()
 
     lost = flask(tmp_path, *interrupted, MONGODB_URI=mongodb)
