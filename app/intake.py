@@ -279,11 +279,12 @@ def _headers_by_meaning(columns: Columns) -> dict[str, list[str]]:
 
 
 def _refuse_faults(upload: Upload, catalog: Catalog) -> None:
-    if upload.refuse_faults and catalog.fault_count:
-        faults = "1 fault was" if catalog.fault_count == 1 else f"{catalog.fault_count} faults were"
+    count = catalog.fault_count
+    if upload.refuse_faults and count:
+        found, them = ("1 fault was", "it") if count == 1 else (f"{count} faults were", "them")
         raise BadCatalog(
-            f"{faults} found and on_error=reject was asked for; "
-            "mend them, or send on_error=skip to run the other rows",
+            f"{found} found and on_error=reject was asked for; "
+            f"mend {them}, or send on_error=skip to run the other rows",
             catalog.faults,
             catalog.fault_count,
         )

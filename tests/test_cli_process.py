@@ -272,6 +272,57 @@ def test_what_a_killed_run_had_done_is_forgotten_for_another_file(
     assert runs() == []
 
 
+@pytest.fixture
+def interrupted(tmp_path, mongodb, origin, jpeg, catalog, wait_for):
+    """The command of a run that was killed with one of two images done."""
+    gate = threading.Event()
+    origin.serve("/a.jpg", jpeg)
+    origin.serve("/b.jpg", jpeg, gate=gate)
+    command = ("process", catalog("/a.jpg", "/b.jpg"), "--out", tmp_path / "out")
+    killed = started(tmp_path, *command, MONGODB_URI=mongodb)
+    origin.wait_until(lambda: origin.running("/b.jpg"), 20)
+    with MongoClient(mongodb) as client:
+        name = (tmp_path / "out" / ".pressroom" / "database").read_text()
+        wait_for(lambda: client[name]["segments"].find_one({"counts.completed": 1}))
+        killed.kill()
+        ended(killed)
+        gate.set()
+        yield command
+        client.drop_database(name)
+
+
+def test_anew_leaves_nothing_of_an_interrupted_run(tmp_path, mongodb, origin, interrupted, runs):
+    ran = flask(tmp_path, *interrupted, "--anew", MONGODB_URI=mongodb)
+
+    assert ran.returncode == 0, ran.stderr
+    assert "Going on" not in ran.stderr
+    assert origin.count("/a.jpg") == 2
+    assert runs() == []
+
+
+def test_anew_forgets_no_database_that_it_cannot_drop(tmp_path, interrupted, runs):
+    (before,) = runs()
+
+    ran = flask(tmp_path, *interrupted, "--anew", MONGODB_URI="mongodb://127.0.0.1:1")
+
+    assert ran.returncode == 1, ran.stderr
+    assert (tmp_path / "out" / ".pressroom" / "database").read_text() == before
+
+
+def test_images_that_are_gone_from_an_interrupted_run_are_made_with_anew(
+    tmp_path, mongodb, interrupted
+):
+    (done,) = (tmp_path / "out" / ".pressroom" / "processed").glob("*/*")
+    done.unlink()
+
+    lost = flask(tmp_path, *interrupted, MONGODB_URI=mongodb)
+    made = flask(tmp_path, *interrupted, "--anew", MONGODB_URI=mongodb)
+
+    assert lost.returncode == 1
+    assert "with --anew all are made again" in lost.stderr
+    assert made.returncode == 0, made.stderr
+
+
 def test_a_result_that_is_there_is_replaced_and_that_is_said(
     tmp_path, mongodb, origin, jpeg, catalog
 ):

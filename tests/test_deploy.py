@@ -9,15 +9,22 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 import yaml
 
 from app.config import Settings
+from run import HEAP
 from tests.service_process import PROJECT, environment, free_port, service_process
 
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
+IMAGE_ENVIRONMENT = dict(
+    line.split("=", 1)
+    for line in re.search(r"^ENV ((?:.*\\\n)*.*)", DOCKERFILE, re.MULTILINE)[1].split()
+    if "=" in line
+)
 COMPOSE = yaml.safe_load((PROJECT / "compose.yaml").read_text())
 UNIT = PROJECT / "docs" / "deploy" / "pressroom.service"
 BACKUP = PROJECT / "docs" / "deploy" / "backup.sh"
@@ -51,16 +58,25 @@ def test_the_image_starts_the_service_itself_as_nobody_and_finds_all_that_it_cop
     assert DOCKERFILE.rstrip().endswith('CMD ["python", "run.py"]')
     assert re.search(r"^USER [1-9][0-9]*:[1-9][0-9]*$", DOCKERFILE, re.MULTILINE)
     shown = (PROJECT / ".dockerignore").read_text().splitlines()
-    for source in re.findall(r"^COPY ([a-z]\S*) ", DOCKERFILE, re.MULTILINE):
-        assert f"!{source}" in shown
-        assert (PROJECT / source).exists()
+    for sources in re.findall(r"^COPY ([a-z].*) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in sources.split():
+            assert f"!{source}" in shown
+            assert (PROJECT / source).exists()
 
 
-def test_the_settings_of_the_image_are_settings_and_lie_in_its_volume():
-    (volume,) = re.findall(r"^VOLUME (\S+)$", DOCKERFILE, re.MULTILINE)
-    for name in ("DATA_DIR", "UPLOAD_DIR", "PROCESSED_DIR", "OUTPUT_DIR"):
-        assert re.search(rf"\b{name}={volume}/\w+", DOCKERFILE)
-        assert name in SETTINGS
+def test_the_image_keeps_what_replicas_share_apart_from_what_is_one_machines():
+    own, shared = re.search(r"^VOLUME (\S+) (\S+)$", DOCKERFILE, re.MULTILINE).groups()
+
+    assert IMAGE_ENVIRONMENT["DATA_DIR"] == own
+    for name in ("UPLOAD_DIR", "PROCESSED_DIR", "OUTPUT_DIR"):
+        assert IMAGE_ENVIRONMENT[name].startswith(f"{shared}/")
+    assert not own.startswith(shared)
+
+
+def test_the_image_sets_settings_and_the_heap_as_run_py_does():
+    assert IMAGE_ENVIRONMENT["GLIBC_TUNABLES"] == HEAP
+    others = {"PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "GLIBC_TUNABLES"}
+    assert set(IMAGE_ENVIRONMENT) - others <= SETTINGS
 
 
 def test_the_health_check_tells_a_service_that_lives_from_one_that_does_not(service):
@@ -84,8 +100,53 @@ def test_compose_sets_what_are_settings_and_keeps_the_service_to_this_machine():
     assert service["ports"] == ["127.0.0.1:8000:8000"]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert service["volumes"][0].endswith(":/var/lib/pressroom")
+    volumes = re.search(r"^VOLUME (.*)$", DOCKERFILE, re.MULTILINE)[1].split()
+    assert [volume.partition(":")[2] for volume in service["volumes"]] == volumes
     assert int(service["stop_grace_period"].rstrip("s")) >= 30
+
+
+def test_every_setting_of_dot_env_reaches_the_containers_but_what_is_theirs():
+    """`.env` may be a copy of .env.example, whose defaults are of no container."""
+    for name in ("pressroom", "worker"):
+        service = COMPOSE["services"][name]
+        assert service["env_file"] == [{"path": ".env", "required": False}]
+        fixed = {key for key, value in service["environment"].items() if "$" not in value}
+        assert fixed == {
+            *("HOST", "PORT", "CELERY_BROKER_URL"),
+            *("DATA_DIR", "UPLOAD_DIR", "PROCESSED_DIR", "OUTPUT_DIR"),
+        }
+        for key in fixed & set(IMAGE_ENVIRONMENT):
+            assert service["environment"][key] == IMAGE_ENVIRONMENT[key]
+
+
+def test_without_a_profile_only_the_service_and_its_database_start():
+    services = COMPOSE["services"]
+    plain = {name for name, service in services.items() if "profiles" not in service}
+
+    assert plain == {"pressroom", "mongodb"}
+    for name in plain:
+        assert set(services[name].get("depends_on", ())) <= plain
+
+
+def test_compose_has_two_workers_that_are_begun_as_the_unit_begins_them():
+    worker = COMPOSE["services"]["worker"]
+    unit = (PROJECT / "docs" / "deploy" / "pressroom-worker.service").read_text()
+    (begun,) = re.findall(r"^ExecStart=\S+/(celery (?:.*\\\n)*.*)", unit, re.MULTILINE)
+
+    assert " ".join(begun.replace("\\", "").split()) in worker["command"][2]
+    assert worker["deploy"]["replicas"] == 2
+    assert worker["healthcheck"] == {"disable": True}
+    assert "ports" not in worker
+    assert urlsplit(worker["environment"]["CELERY_BROKER_URL"]).hostname in COMPOSE["services"]
+
+
+def test_a_worker_that_would_get_nothing_to_do_says_what_to_set():
+    script = COMPOSE["services"]["worker"]["command"][2].replace("$$", "$")
+
+    ran = run("/bin/sh", "-euc", script, env={"PATH": os.environ["PATH"], "ENGINE": "threads"})
+
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "set ENGINE=celery" in ran.stderr
 
 
 def test_every_part_that_compose_names_is_there():
@@ -198,6 +259,16 @@ def test_a_backup_holds_the_database_and_the_files(service, tmp_path):
     with tarfile.open(archive) as tar:
         assert "files/WiredTiger" in tar.getnames()
     assert (tmp_path / "files" / image["path"]).stat().st_size == image["bytes_out"]
+
+
+def test_the_nightly_backup_names_programs_and_folders_wherever_cron_begins():
+    (line,) = re.findall(r"^17 3 .*", (PROJECT / "docs" / "deploy.md").read_text(), re.MULTILINE)
+    _, options, script, folder = re.fullmatch(r"(.*? systemd-run) (.*) (\S+) (\S+)", line).groups()
+
+    assert script.startswith("/opt/pressroom/current/")
+    assert os.access(PROJECT / script.removeprefix("/opt/pressroom/current/"), os.X_OK)
+    assert folder.startswith("/")
+    assert re.findall(r"(\w*(?:DIR|File|Directory))=(?!/)", options) == []
 
 
 def test_the_guide_names_files_that_are_there():

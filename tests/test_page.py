@@ -56,6 +56,11 @@ def test_what_the_page_names_is_there(bare):
         assert bare.get(f"/{name}").status_code == 200, name
 
 
+def test_the_page_leads_to_the_description_of_the_api(bare):
+    assert '<a href="docs">' in bare.get("/").text
+    assert bare.get("/docs").status_code == 200
+
+
 @pytest.mark.parametrize("name", ASSETS, ids=str)
 def test_an_asset_is_served_as_what_it_is_and_asked_for_anew(bare, name):
     reply = bare.get(f"/static/{name}")

@@ -15,6 +15,7 @@ from app.api.cancel import blueprint as cancel
 from app.api.docs import blueprint as docs
 from app.api.download import blueprint as download
 from app.api.errors import register_errors
+from app.api.guards import register_guards
 from app.api.health import blueprint as health
 from app.api.images_zip import blueprint as images_zip
 from app.api.lazy import NOT_SET_UP, LazyServices
@@ -22,7 +23,6 @@ from app.api.metrics import blueprint as metrics
 from app.api.metrics import register_metrics
 from app.api.owner import register_owner
 from app.api.page import blueprint as page
-from app.api.pages import register_pages
 from app.api.processed import blueprint as processed
 from app.api.redeliver import blueprint as redeliver
 from app.api.requests import blueprint as requests
@@ -83,7 +83,7 @@ def register_api(app: Flask, settings: Settings, services: Services | None) -> N
         app.register_blueprint(blueprint)
     register_routes(app, shared.metrics)
     register_errors(app)
-    register_pages(app, settings)
+    register_guards(app, settings)
     register_owner(app, settings.keys)
 
 

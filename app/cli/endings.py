@@ -7,15 +7,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import IntEnum
 from typing import Any, NoReturn
 
 import click
 
-from app.api.bodies import fault_bodies
 from app.errors import BadCatalog, BadRequest, PressroomError, TooLarge
+from app.models import Fault
 
 SHOWN_FAULTS = 20
 
@@ -80,6 +81,11 @@ def show_faults(details: Sequence[Mapping[str, Any]], faults: int) -> None:
         click.echo(f"  … {faults:,} faults in all", err=True)
 
 
+def documents_of(faults: Iterable[Fault]) -> list[dict[str, Any]]:
+    """As the API's `details`."""
+    return [asdict(fault) for fault in faults]
+
+
 def show_json(document: Mapping[str, Any]) -> None:
     click.echo(json.dumps(document, ensure_ascii=False))
 
@@ -87,7 +93,7 @@ def show_json(document: Mapping[str, Any]) -> None:
 def _details(error: PressroomError) -> dict[str, Any]:
     """As the API names them."""
     if isinstance(error, BadCatalog) and error.fault_count:
-        return {"faults": error.fault_count, "details": fault_bodies(error.faults)}
+        return {"faults": error.fault_count, "details": documents_of(error.faults)}
     if isinstance(error, RefusedUpload) and error.faults:
         return {"faults": error.faults, "details": error.details}
     return {}

@@ -62,19 +62,42 @@ class Outcome:
 
 
 def run(
-    upload: Upload, folder: Path, output_base: str, settings: Settings, progress: Progress
+    upload: Upload,
+    folder: Path,
+    output_base: str,
+    settings: Settings,
+    progress: Progress,
+    *,
+    anew: bool = False,
 ) -> Outcome:
     """Makes the images and the output CSV; `output_base` is what the CSV's links begin with.
 
-    Raises Unfinished when it is interrupted or cannot go on, and what `Intake.accept` raises.
+    `anew`: what an interrupted run has left is removed first. Raises Unfinished when it is
+    interrupted or cannot go on, NotFound when a part of the result is gone, and what
+    `Intake.accept` raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder):
+        if anew:
+            _forget(folder, settings)
         try:
             return _run(upload, folder, output_base, settings, progress)
         except Conflict:
             progress.say(f"{folder / WORK} was of another file or other options: beginning anew")
             return _run(upload, folder, output_base, settings, progress)
+
+
+def _forget(folder: Path, settings: Settings) -> None:
+    """The database first, whose name nobody else knows. Raises Unavailable, and keeps all then."""
+    work = (folder / WORK).resolve()
+    if (work / DATABASE).exists():
+        metrics = SharedMetrics(Metrics(), work / "metrics")
+        services = build(_settings_within(work, settings), shared_metrics=metrics)
+        try:
+            services.database.drop()
+        finally:
+            services.stop()
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _run(
@@ -239,7 +262,7 @@ class _Job:
         done = database.segments.sum_counts(batch.request_id).done
         self._progress.say(
             f"Going on with the run of {batch.created_at:%Y-%m-%d %H:%M} UTC: {done:,} of "
-            f"{batch.total:,} images are done (to begin anew, remove {self._folder / WORK})"
+            f"{batch.total:,} images are done (--anew makes all of them again)"
         )
         if batch.status is BatchStatus.FAILED:
             control.retry(batch, RetryScope.ALL, database, self._services.pipeline)

@@ -51,7 +51,10 @@ def _base_url(_context: click.Context, _option: click.Parameter, text: str | Non
     callback=_base_url,
     help="Where DIR will be reached: the CSV's links begin with it [default: relative to DIR]",
 )
-def process(file: Path, folder: Path, base_url: str, as_json: bool, **asked: Any) -> None:
+@click.option("--anew", is_flag=True, help="Forget what an interrupted run has done")
+def process(
+    file: Path, folder: Path, base_url: str, anew: bool, as_json: bool, **asked: Any
+) -> None:
     """Compress the images that FILE, a CSV or XLSX, names, and write them and a CSV into DIR.
 
     The pipeline of the service, without the service; one that runs beside it is left alone. What
@@ -69,7 +72,7 @@ def process(file: Path, folder: Path, base_url: str, as_json: bool, **asked: Any
             sys.exit(show_report(report_of(report), as_json=as_json))
         with errors_told(as_json=as_json, end=end_at_once):
             configure_logs(settings.model_copy(update={"log_level": "ERROR"}))
-            summary = _run(upload, report, folder, base_url, settings, as_json)
+            summary = _run(upload, report, folder, base_url, settings, as_json, anew)
     summary.show(as_json=as_json)
     sys.exit(summary.exit_code)
 
@@ -100,13 +103,14 @@ def _run(
     base_url: str,
     settings: Settings,
     as_json: bool,
+    anew: bool,
 ) -> Summary:
     began_at = time.monotonic()
     with progress_shown(as_json=as_json) as progress:
         if report.fault_count and not as_json:
             progress.say("Rows with these faults are left out:")
             show_faults(report_of(report)["details"], report.fault_count)
-        outcome = local_run.run(upload, folder, base_url, settings, progress)
+        outcome = local_run.run(upload, folder, base_url, settings, progress, anew=anew)
     seconds = time.monotonic() - began_at
     counts = outcome.counts
     options = upload.options

@@ -8,8 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 from app.archive import portable_name
-from app.cli.endings import Unfinished
 from app.cli.files import write_whole
+from app.errors import NotFound
 from app.models import Batch, Product
 from app.scratch import disk_errors
 from app.services import Services
@@ -27,7 +27,7 @@ def publish(
     services: Services,
     say: Callable[[str], None],
 ) -> Path:
-    """Where the CSV is now, whose links begin with `output_base`. Raises Unfinished, Unavailable.
+    """Where the CSV is now, whose links begin with `output_base`. Raises NotFound, Unavailable.
 
     An image is the same file under one more name, where the disk has hard links.
     """
@@ -55,7 +55,7 @@ def _link_images(batch: Batch, target: Path, services: Services) -> None:
         there = storage.copy_all(copies.values())
         if len(there) < len(copies):
             work = services.settings.processed_dir.parent
-            raise Unfinished(f"images are missing in {work}: remove it, to begin anew")
+            raise NotFound(f"images are missing in {work}: with --anew all are made again")
         with disk_errors():
             for key in there:  # the service's own files are for nobody else
                 (target / _name(key)).chmod(mode)

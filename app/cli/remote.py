@@ -15,6 +15,7 @@ import requests
 from app.archive import portable_name
 from app.cli.endings import RefusedUpload, Unfinished
 from app.cli.files import write_whole
+from app.cli.form import Form
 from app.config import VERSION
 from app.errors import (
     Conflict,
@@ -74,14 +75,13 @@ class Remote:
 
         Raises RefusedUpload, TooLarge, Conflict, Unauthorized, Unfinished.
         """
+        form = Form(file, name, fields)
 
         def send() -> requests.Response:
-            file.seek(0)
             return self._session.post(
                 f"{self.url}/upload",
-                files={"file": (name, file)},
-                data=fields,
-                headers={"Idempotency-Key": idempotency_key},
+                data=form,
+                headers={"Idempotency-Key": idempotency_key, "Content-Type": form.content_type},
                 timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
                 allow_redirects=False,
             )

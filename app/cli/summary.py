@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from app.api.bodies import fault_bodies
-from app.cli.endings import ExitCode, show_faults, show_json
+from app.cli.endings import ExitCode, documents_of, show_faults, show_json
 from app.cli.tally import Tally
 from app.intake import Report
 
@@ -106,7 +105,7 @@ def report_of(report: Report) -> dict[str, Any]:
         "images": report.images,
         "columns": report.columns,
         "faults": report.fault_count,
-        "details": fault_bodies(report.faults),
+        "details": documents_of(report.faults),
     }
 
 

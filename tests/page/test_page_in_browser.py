@@ -105,6 +105,23 @@ def test_options_are_sent_as_they_were_set(page, service, catalogue):
     assert page.locator(".card img").evaluate(size) == [32, "webp"]
 
 
+def test_who_looks_elsewhere_while_a_file_is_sent_is_not_pulled_away(page, catalogue):
+    choose(page, catalogue([("Cup", "/cup.jpg")]))
+    expect(page.locator("#send")).to_be_enabled()
+    held = []
+    page.route("**/upload", lambda route: held.append(route))
+    with page.expect_request("**/upload"):
+        page.locator("#send").click()
+
+    page.get_by_role("link", name="Earlier requests").click()
+    expect(page.locator("#earlier")).to_be_visible()
+    held[0].continue_()
+
+    expect(page.locator("#announcer")).to_have_text("The catalogue has been sent.")
+    expect(page.locator("#earlier")).to_be_visible()
+    assert page.url.endswith("?requests=all")
+
+
 # Files that can't be used
 
 

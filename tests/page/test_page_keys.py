@@ -32,6 +32,16 @@ def test_a_key_lets_in_and_downloads_are_plain_links(browser, keyed):
         expect(page.locator("#sign-in")).to_be_visible()
 
 
+def test_a_cookie_that_the_browser_refuses_is_told_with_the_address_to_open(browser, keyed):
+    with opened(browser, keyed.url) as page:
+        page.route("**/session", lambda route: route.fulfill(status=204))  # Set-Cookie is lost
+        sign_in(page)
+
+        expect(page.locator("#sign-in-alert")).to_contain_text("refused the session's cookie")
+        expect(page.locator("#sign-in-alert")).to_contain_text(f"BASE_URL, {keyed.url}")
+        expect(page.locator("#sign-in")).to_be_visible()
+
+
 def test_an_ended_session_asks_for_the_key_and_loses_nothing(browser, keyed, catalogue):
     with opened(browser, keyed.url) as page:
         sign_in(page)

@@ -73,8 +73,10 @@ def test_what_failed_is_explained_and_run_again(page, origin, jpeg, catalogue):
     expect(page.locator(".card")).to_have_count(2)
 
 
-def test_a_service_that_is_busy_is_asked_again_when_it_says(page, catalogue):
-    busy = [{"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": "the disk is full"}}]
+@pytest.mark.parametrize("seconds", ["0", "1"])
+def test_a_service_that_is_busy_is_asked_again_when_it_says(page, catalogue, seconds):
+    headers = {"Retry-After": seconds}  # 0 would be asking without a pause
+    busy = [{"status": 503, "headers": headers, "json": {"error": "the disk is full"}}]
     page.route(
         "**/status/**", lambda route: route.fulfill(**busy.pop()) if busy else route.continue_()
     )

@@ -2,6 +2,7 @@
 
 const FIRST_SECONDS = 0.5;
 const LONGEST_SECONDS = 5;
+const SHORTEST_TROUBLE_SECONDS = 1;
 const LONGEST_TROUBLE_SECONDS = 30;
 
 /**
@@ -24,7 +25,8 @@ export async function poll({ signal, ask, show, wait, giveUp }) {
         return;
       }
       troubles += 1;
-      const seconds = error.retryAfterSeconds ?? Math.min(2 ** troubles, LONGEST_TROUBLE_SECONDS);
+      const asked = error.retryAfterSeconds ?? Math.min(2 ** troubles, LONGEST_TROUBLE_SECONDS);
+      const seconds = Math.max(SHORTEST_TROUBLE_SECONDS, asked); // a service may ask for 0
       wait(error, seconds);
       await sleep(seconds, signal);
     }

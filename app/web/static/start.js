@@ -150,7 +150,7 @@ async function send() {
     const { signal } = sending;
     const accepted = await upload(filledIn(), { headers, progress: showSent, signal });
     announce("The catalogue has been sent.");
-    openRequest(accepted.request_id);
+    if (!byId("start").hidden) openRequest(accepted.request_id); // or somebody is pulled away
   } catch (error) {
     if (error.name !== "AbortError") {
       notify(alert, sentenceOf(error));

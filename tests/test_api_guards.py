@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 from werkzeug.test import create_environ, run_wsgi_app
 
-from app.api.pages import POLICY
+from app.api.guards import POLICY
 
 SHOP = "https://shop.example.com"
 OWN = "http://127.0.0.1:8000"

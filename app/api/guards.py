@@ -25,7 +25,7 @@ _REPLY_HEADERS = "Content-Disposition, Location, Preference-Applied, Retry-After
 _PREFLIGHT_SECONDS = "600"
 
 
-def register_pages(app: Flask, settings: Settings) -> None:
+def register_guards(app: Flask, settings: Settings) -> None:
     """Before what asks for a key: a foreign page is refused whoever its visitor is."""
     base_url_host = urlsplit(settings.base_url).hostname
     if not settings.keys and (settings.is_on_loopback or base_url_host in _THIS_MACHINE):
