@@ -15,6 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
 MISSING = "needs Chromium: apt-get install chromium"
 DESKTOP = {"width": 1280, "height": 860}
+SHOWS = "section:not([hidden]), dialog[open]"
 PHONE = {"width": 360, "height": 740}
 KEY = "ann-1"
 PATIENCE_MILLISECONDS = 15_000
@@ -38,10 +39,10 @@ def chromium():
 
 
 @contextmanager
-def opened(browser, url, *, also=(), viewport=DESKTOP, **options):
+def opened(browser, url, *, also=(), viewport=DESKTOP, shows=SHOWS, **options):
     """A page in a context of its own; in the end, nobody else was asked, and nothing went wrong.
 
-    `also` are origins that the test means the page to ask.
+    `also` are origins that the test means the page to ask; it is there once `shows` can be seen.
     """
     context = browser.new_context(viewport=viewport, locale="en-GB", timezone_id="UTC", **options)
     context.set_default_timeout(PATIENCE_MILLISECONDS)
@@ -51,7 +52,7 @@ def opened(browser, url, *, also=(), viewport=DESKTOP, **options):
     context.on("weberror", lambda error: faults.append(str(error.error)))
     page = context.new_page()
     page.goto(url)
-    page.wait_for_selector("section:not([hidden]), dialog[open]")
+    page.wait_for_selector(shows)
     yield page
     context.close()
     assert asked <= {origin_of(url), *map(origin_of, also)}
