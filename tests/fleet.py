@@ -3,13 +3,12 @@
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.service_process import PROJECT, environment, free_port
+from tests.service_process import free_port, logged_process
 
 REDIS = shutil.which("redis-server")
 WORKER = [
@@ -22,7 +21,6 @@ WORKER = [
     "--without-mingle",
 ]
 START_SECONDS = 30
-STOP_SECONDS = 30
 
 needs_redis = pytest.mark.skipif(not REDIS, reason="needs Redis: apt-get install redis-server")
 
@@ -65,20 +63,5 @@ def redis(folder):
 @contextmanager
 def worker_process(folder, port, *, command=WORKER, **settings):
     """A worker beside the service of that folder and port; its log is `worker.log`."""
-    with (folder / "worker.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=PROJECT,
-            env=environment(folder, port, **settings),
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    with logged_process(command, folder / "worker.log", folder, port, **settings) as process:
+        yield process

@@ -64,10 +64,8 @@ def environment(folder, port, **settings):
 
 
 @contextmanager
-def service_process(folder, *, command=("run.py",), **settings):
-    """A service that was started, and is ended however the test ends."""
-    port = free_port()
-    log_path = folder / "service.log"
+def logged_process(command, log_path, folder, port, **settings):
+    """Python with that command; it is ended however the test ends."""
     with log_path.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -77,7 +75,7 @@ def service_process(folder, *, command=("run.py",), **settings):
             stderr=log,
         )
         try:
-            yield ServiceProcess(folder, port, process, log_path)
+            yield process
         finally:
             process.terminate()
             try:
@@ -85,3 +83,12 @@ def service_process(folder, *, command=("run.py",), **settings):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def service_process(folder, *, command=("run.py",), **settings):
+    """A service that was started, and is ended however the test ends."""
+    port = free_port()
+    log_path = folder / "service.log"
+    with logged_process(command, log_path, folder, port, **settings) as process:
+        yield ServiceProcess(folder, port, process, log_path)
