@@ -20,6 +20,10 @@ class Every:
         if time.monotonic() - self._last > self._seconds:
             self._act()
 
+    def was_done(self) -> None:
+        """It was, by other means; it is due that many seconds from now."""
+        self._last = time.monotonic()
+
     def during(self, call: Callable[[], _Result]) -> _Result:
         """What the call returns, in a thread of its own; the same is done for as long as it takes.
 
@@ -33,4 +37,4 @@ class Every:
 
     def _act(self) -> None:
         self._action()
-        self._last = time.monotonic()
+        self.was_done()

@@ -98,7 +98,7 @@ class SegmentRun:
             maker=maker,
             is_held_back=lambda: stopping.is_set() or cancellation.is_seen,
         )
-        self._renewed_at = time.monotonic()
+        self._renewal = Every(RENEW_SECONDS, lambda: database.segments.renew(segment))
         self._arrived_at = time.monotonic()
         self._has_made_way = False
         self._cancellation = cancellation
@@ -206,7 +206,7 @@ class SegmentRun:
         began_at = time.monotonic()
         made = [arrival for arrival in arrived.values() if isinstance(arrival, Made)]
         try:
-            self._renew_when_due()  # whoever has slept past its lease stores nothing
+            self._renewal.when_due()  # whoever has slept past its lease stores nothing
             if made:
                 self._store(made)
         finally:
@@ -256,20 +256,13 @@ class SegmentRun:
                 {place: result for url, result in results.items() for place in self._places[url]}
             )
             self._database.segments.progress(self._segment, self._counts())
-            self._renewed_at = time.monotonic()
+            self._renewal.was_done()
             self._tell_progress()
-
-    def _renew_when_due(self) -> None:
-        if time.monotonic() - self._renewed_at > RENEW_SECONDS:
-            self._database.segments.renew(self._segment)
-            self._renewed_at = time.monotonic()
 
     def _store(self, made: Sequence[Made]) -> None:
         """A bucket may take longer than a lease: another would make the same images meanwhile."""
         files = {str(one.result.path): one.content for one in made}
-        renew = self._database.segments.renew
-        renewal = Every(RENEW_SECONDS, lambda: renew(self._segment))
-        renewal.during(lambda: self._storage.put_all(files))
+        self._renewal.during(lambda: self._storage.put_all(files))
 
     def _record_places(self, placed: Mapping[Place, ImageResult]) -> None:
         self._database.products.record(
@@ -287,7 +280,7 @@ class SegmentRun:
             self._cancellation.look_when_due()
             if self._stopping.wait(HELD_POLL_SECONDS):
                 raise Stopped
-            self._renew_when_due()
+            self._renewal.when_due()
             self._make_way_if_due(has_arrived=False)
             claims = self._database.results.claim(self._segment, held)
             self._record(claims.done)

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from app.storage.local import sync_folder
+
 
 def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
     """Writes a file, durably, in the place of one that was there. Raises OSError."""
@@ -21,12 +23,4 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

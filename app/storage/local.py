@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from app.errors import NotFound, StorageUnavailable
+from app.scratch import disk_errors
 from app.storage import Copy
 
 _TEMPORARY = ".tmp-"
@@ -36,13 +37,13 @@ class LocalStorage:
     @contextmanager
     def create(self, folder: str) -> Iterator[BinaryIO]:
         path = self._path(folder)
-        with _disk_errors():
+        with disk_errors():
             self._make_folder(path)
             file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (closed below)
                 dir=path, prefix=_TEMPORARY, delete=False
             )
         try:
-            with _disk_errors():  # whoever writes into it meets the full disk
+            with disk_errors():  # whoever writes into it meets the full disk
                 yield cast(BinaryIO, file)
         finally:
             with suppress(FileNotFoundError):
@@ -52,17 +53,17 @@ class LocalStorage:
 
     def put(self, key: str, file: BinaryIO) -> None:
         path = self._path(key)
-        with _disk_errors():
+        with disk_errors():
             file.flush()
             os.fsync(file.fileno())
             if not path.exists():  # else it is there with the same bytes, and may be being read
                 Path(file.name).rename(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def put_all(self, files: Mapping[str, bytes]) -> None:
         paths = {str(self._path(key)): content for key, content in files.items()}
         folders = {Path(path).parent for path in paths}
-        with _disk_errors(), ExitStack() as cleaning:
+        with disk_errors(), ExitStack() as cleaning:
             for folder in folders:
                 self._make_folder(folder)
             drafts = [Draft(path, cleaning) for path in paths]
@@ -73,19 +74,19 @@ class LocalStorage:
             for draft in drafts:
                 draft.rename()
             for folder in folders:
-                _sync_folder(folder)
+                sync_folder(folder)
 
     def copy_all(self, copies: Iterable[Copy]) -> set[str]:
         """By hard links: no byte is written, and each outlives the other."""
         done = [copy.key for copy in copies if self._link(copy)]
-        with _disk_errors():
+        with disk_errors():
             for folder in {self._path(key).parent for key in done}:
-                _sync_folder(folder)
+                sync_folder(folder)
         return set(done)
 
     def _link(self, copy: Copy) -> bool:
         source, target = self._path(copy.source), self._path(copy.key)
-        with _disk_errors():
+        with disk_errors():
             try:
                 if source.stat().st_size != copy.size_bytes:
                     return False
@@ -133,7 +134,7 @@ class LocalStorage:
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        with _disk_errors(), suppress(FileNotFoundError):
+        with disk_errors(), suppress(FileNotFoundError):
             while path.is_dir():
                 with suppress(FileNotFoundError):  # another who deletes it too has been faster
                     shutil.rmtree(path)
@@ -142,7 +143,7 @@ class LocalStorage:
     def find_older(self, folder: str, age_seconds: float) -> Iterator[str]:
         limit = time.time() - age_seconds
         root = self._path(folder)
-        with _disk_errors():
+        with disk_errors():
             for path in root.rglob("*"):
                 with suppress(FileNotFoundError):
                     if path.is_file() and path.stat().st_mtime < limit and path.name != ".gitkeep":
@@ -150,7 +151,7 @@ class LocalStorage:
 
     def check_room(self) -> None:
         for area, path in self._areas.items():
-            with _disk_errors():
+            with disk_errors():
                 path.mkdir(parents=True, exist_ok=True)
                 free_bytes = shutil.disk_usage(path).free
             if free_bytes < self._min_free_bytes:
@@ -179,7 +180,7 @@ class LocalStorage:
     def _make_folder(self, path: Path) -> None:
         if not path.is_dir():
             path.mkdir(parents=True, exist_ok=True)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
 
 class Draft:
@@ -211,18 +212,10 @@ class Draft:
                 os.unlink(self._temporary)  # noqa: PTH108 (as said above)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Without it a crash of the machine may forget the new name, though the file is on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageUnavailable(f"the disk refuses: {error.strerror}") from error
