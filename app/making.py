@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -231,16 +232,37 @@ class ImageMaker:
         raise ImageFailed(ErrorCode.POISON, message, permanent=True)
 
 
-@contextmanager
-def _memory_file() -> Iterator[BinaryIO]:
+class _MemoryFile:
     """A file with a descriptor, which lets Pillow code without coming back to Python, in memory.
 
     Pillow (13) does not notice when a nearly full disk takes only part of what it writes, and the
-    image would be torn; memory takes all of it. Raises StorageUnavailable when there is none left.
+    image would be torn; memory takes all of it.
+    """
+
+    def __init__(self) -> None:
+        self.file = cast(BinaryIO, os.fdopen(os.memfd_create("image"), "w+b", buffering=0))
+
+    def __del__(self) -> None:
+        self.file.close()
+
+
+_of_thread = threading.local()
+
+
+@contextmanager
+def _memory_file() -> Iterator[BinaryIO]:
+    """This thread's own, empty; kept, since a thread waits for the interpreter after every call of
+    the system. Raises StorageUnavailable when there is no memory left.
     """
     try:
-        with os.fdopen(os.memfd_create("image"), "w+b", buffering=0) as file:
-            yield cast(BinaryIO, file)
+        if not hasattr(_of_thread, "memory"):
+            _of_thread.memory = _MemoryFile()
+        file: BinaryIO = _of_thread.memory.file
+        try:
+            yield file
+        finally:
+            file.seek(0)
+            file.truncate(0)
     except OSError as error:
         raise StorageUnavailable(f"the machine refuses: {error.strerror}") from error
 

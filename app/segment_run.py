@@ -242,8 +242,11 @@ class SegmentRun:
         if not reused:
             return
         there = self._storage.copy_all(
-            Copy(one.copied_from, str(one.result.path), one.result.bytes_out)
-            for one in reused.values()
+            (
+                Copy(one.copied_from, str(one.result.path), one.result.bytes_out)
+                for one in reused.values()
+            ),
+            self._renewal.when_due,
         )
         gone = [url for url, one in reused.items() if one.result.path not in there]
         for url in gone:
@@ -262,7 +265,7 @@ class SegmentRun:
     def _store(self, made: Sequence[Made]) -> None:
         """A bucket may take longer than a lease: another would make the same images meanwhile."""
         files = {str(one.result.path): one.content for one in made}
-        self._renewal.during(lambda: self._storage.put_all(files))
+        self._storage.put_all(files, self._renewal.when_due)
 
     def _record_places(self, placed: Mapping[Place, ImageResult]) -> None:
         self._database.products.record(

@@ -232,7 +232,7 @@ def test_transparency_of_a_kept_png_stays() -> None:
     picture = drawing().convert("P")
     source = coded(picture, "PNG", transparency=3, optimize=True)
 
-    bare = b"".join(without_metadata(SourceFormat.PNG, source) or [])
+    bare = b"".join(without_metadata(SourceFormat.PNG, source, len(source)) or [])
 
     assert differ(Image.open(io.BytesIO(bare)), Image.open(io.BytesIO(source))) == 0
 
@@ -347,7 +347,7 @@ def test_the_chunks_of_an_animation_inside_a_png_are_kept() -> None:
     source = animated("PNG", frames())
     late = source[:-12] + chunk(b"tEXt", b"Comment\0" + MARKER) + source[-12:]
 
-    bare = b"".join(without_metadata(SourceFormat.PNG, late) or [])
+    bare = b"".join(without_metadata(SourceFormat.PNG, late, len(late)) or [])
 
     assert MARKER not in bare
     assert Image.open(io.BytesIO(bare)).n_frames == 4

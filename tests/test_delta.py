@@ -241,8 +241,8 @@ def test_a_copy_whose_recording_was_lost_is_made_once_more(
     run("/a.jpg")
     copy_all, copied = LocalStorage.copy_all, []
 
-    def copy_and_fail_once(storage, copies):
-        copied.append(copy_all(storage, copies))
+    def copy_and_fail_once(storage, copies, meanwhile):
+        copied.append(copy_all(storage, copies, meanwhile))
         if len(copied) == 1:
             raise making.StorageUnavailable("as good as dead")
         return copied[-1]

@@ -176,7 +176,7 @@ def test_a_disk_that_is_full_fails_no_image_and_work_goes_on_once_there_is_room(
     services = begin()
     put_all, refused = services.storage.put_all, threading.Event()
 
-    def refuse(files):
+    def refuse(_files, _meanwhile):
         refused.set()
         raise StorageUnavailable("no space left")
 
@@ -305,7 +305,8 @@ def test_a_storage_that_takes_longer_than_a_lease_costs_no_claim(
     def store_slowly(*arguments):
         if "uploads" not in arguments[0]:
             storing.set()
-            was_renewed.append(renewed.wait(10))
+            meanwhile = arguments[1] if slow == "put_all" else lambda: None
+            was_renewed.append(wait_for(lambda: meanwhile() or renewed.is_set()))
         return store(*arguments)
 
     monkeypatch.setattr(owner, name, renew_and_tell)
@@ -324,10 +325,10 @@ def test_what_was_recorded_before_the_disk_was_full_is_not_made_again(
     services = begin()
     put_all, room = services.storage.put_all, threading.Semaphore(1)
 
-    def put_while_there_is_room(files):
+    def put_while_there_is_room(files, meanwhile):
         if not room.acquire(blocking=False):
             raise StorageUnavailable("no space left")
-        put_all(files)
+        put_all(files, meanwhile)
 
     monkeypatch.setattr(services.storage, "put_all", put_while_there_is_room)
     request_id = upload(services, [urls(150)])

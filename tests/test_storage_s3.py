@@ -13,7 +13,7 @@ import pytest
 import requests
 from test_storage import keys, put, read
 
-from app.errors import NotFound, StorageUnavailable
+from app.errors import LostClaim, NotFound, StorageUnavailable
 from app.storage import Copy, patience, s3
 from app.storage.s3 import Bucket, S3Storage
 from app.storage.spool import Spool
@@ -184,6 +184,32 @@ def test_many_are_put_side_by_side_but_not_all_at_once(storage_of, imitation, wa
 
     assert len(imitation.calls) == 100
     assert imitation.most_at_once == s3.CALLS_AT_ONCE
+
+
+def test_a_claim_is_held_while_a_bucket_lets_wait(storage_of, imitation, monkeypatch):
+    monkeypatch.setattr(s3, "LOOK_SECONDS", 0.01)
+    imitation.gate.clear()
+
+    storage_of(imitation.bucket).put_all({"processed/id/a.jpg": b"x"}, imitation.gate.set)
+
+    assert len(imitation.calls) == 1
+
+
+def test_a_claim_that_is_lost_is_told_once_nothing_is_being_written(
+    storage_of, imitation, monkeypatch
+):
+    monkeypatch.setattr(s3, "LOOK_SECONDS", 0.01)
+    imitation.gate.clear()
+    files = {f"processed/id/{n}.jpg": b"x" for n in range(3)}
+
+    def lose():
+        imitation.gate.set()
+        raise LostClaim("another has it")
+
+    with pytest.raises(LostClaim):
+        storage_of(imitation.bucket).put_all(files, lose)
+
+    assert len(imitation.calls) == 3
 
 
 def test_put_returns_when_the_bucket_has_said_yes_and_not_before(storage_of, imitation, wait_for):

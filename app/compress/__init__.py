@@ -144,8 +144,6 @@ def compress(
             done = _compress_still(image, header, source, target, options, settings)
         else:
             done = _compress_animation(image, header, source, target, options, limits, extension)
-        # Puts Python's file object back in step with the descriptor that Pillow wrote to.
-        target.seek(0, os.SEEK_END)
         return done
 
 
@@ -176,7 +174,8 @@ def _compress_still(
     extension = codecs.write_smallest(codings, picture.image, target, settings)
     # A first frame is not what came, and what came is no first frame.
     untouched = picture.untouched and header.frames == 1
-    kept = untouched and _keep_if_smaller(header, source, target, options.format)
+    coded_bytes = _size_of(target)
+    kept = untouched and _keep_if_smaller(header, source, target, coded_bytes, options.format)
     return Compressed(_EXTENSIONS[header.format] if kept else extension, kept, *picture.image.size)
 
 
@@ -261,7 +260,8 @@ def _compress_animation(
     frames = animation.Animation(image, first, header.frames, finish)
     codecs.check_sides(extension, frames.size)
     _ANIMATION_WRITERS[extension](frames, target, options.quality)
-    kept = untouched and _keep_if_smaller(header, source, target, options.format)
+    coded_bytes = _size_of(target)
+    kept = untouched and _keep_if_smaller(header, source, target, coded_bytes, options.format)
     return Compressed(_EXTENSIONS[header.format] if kept else extension, kept, *frames.size)
 
 
@@ -274,15 +274,19 @@ def _on_canvas(frame: Image.Image, size: Size) -> Image.Image:
     return canvas
 
 
-def _keep_if_smaller(header: Header, source: bytes, target: BinaryIO, option: OutputFormat) -> bool:
-    """Puts the coded picture that came in place of the new one, unless that is smaller."""
+def _size_of(target: BinaryIO) -> int:
+    """Bytes; puts Python's file object back in step with the descriptor that Pillow wrote to."""
+    return target.seek(0, os.SEEK_END)
+
+
+def _keep_if_smaller(
+    header: Header, source: bytes, target: BinaryIO, coded_bytes: int, option: OutputFormat
+) -> bool:
+    """Puts the coded picture that came in place of the new one, unless that has fewer bytes."""
     if header.format not in _KEEPABLE[option]:
         return False
-    parts = without_metadata(header.format, source)
-    target.flush()
-    if parts is None or sum(map(len, parts)) > os.fstat(target.fileno()).st_size:
-        return False
-    if hides_another_file(parts):
+    parts = without_metadata(header.format, source, coded_bytes)
+    if parts is None or hides_another_file(parts):
         return False
     if header.format is SourceFormat.AVIF and not _same_pixels(header, source, b"".join(parts)):
         return False

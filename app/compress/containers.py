@@ -45,8 +45,11 @@ GIF_GRAPHIC_CONTROL, GIF_APPLICATION = 0xF9, 0xFF
 _GIF_LOOPING = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 
 
-def jpeg_segments(source: bytes) -> Iterator[Part]:
-    """(marker, start, end) from SOI to the first EOI; a scan's segment includes its coded data."""
+def jpeg_segments(source: bytes, longest_scan: int | None = None) -> Iterator[Part]:
+    """(marker, start, end) from SOI to the first EOI; a scan's segment includes its coded data.
+
+    No more than `longest_scan` bytes of it are looked through: Unwalkable if it is longer.
+    """
     yield 0xD8, 0, 2
     at = 2
     while True:
@@ -61,7 +64,7 @@ def jpeg_segments(source: bytes) -> Iterator[Part]:
         if end > len(source):
             raise Cut
         if marker == 0xDA:
-            end = _end_of_scan(source, end)
+            end = _end_of_scan(source, end, longest_scan)
         yield marker, at - 1, end
         at = end
 
@@ -75,8 +78,11 @@ def _skip_fill(source: bytes, at: int) -> int:
     return at
 
 
-def _end_of_scan(source: bytes, at: int) -> int:
-    found = _END_OF_SCAN.search(source, at)
+def _end_of_scan(source: bytes, at: int, longest: int | None) -> int:
+    last = len(source) if longest is None else min(at + longest + 1, len(source))
+    found = _END_OF_SCAN.search(source, at, last)
+    if found is None and last < len(source):
+        raise Unwalkable(f"the scan at byte {at} is longer than {longest} bytes")
     if found is None or found.end() == len(source):
         raise Cut
     end = found.start()
@@ -85,8 +91,8 @@ def _end_of_scan(source: bytes, at: int) -> int:
     return end
 
 
-def _without_jpeg_metadata(source: bytes) -> Iterator[bytes | memoryview]:
-    for marker, start, end in jpeg_segments(source):
+def _without_jpeg_metadata(source: bytes, at_most: int) -> Iterator[bytes | memoryview]:
+    for marker, start, end in jpeg_segments(source, at_most):
         if marker in _JPEG_FOREIGN_FRAMES:
             raise Unwalkable(f"frame type {marker:02x}")
         if marker in _JPEG_KEPT or marker in (0xD8, 0xD9):
@@ -269,7 +275,6 @@ def _without_gif_metadata(source: bytes) -> Iterator[bytes | memoryview]:
 
 
 _REWRITES: dict[SourceFormat, Callable[[bytes], Iterable[bytes | memoryview]]] = {
-    SourceFormat.JPEG: _without_jpeg_metadata,
     SourceFormat.PNG: _without_png_metadata,
     SourceFormat.WEBP: _without_webp_metadata,
     SourceFormat.GIF: _without_gif_metadata,
@@ -277,15 +282,21 @@ _REWRITES: dict[SourceFormat, Callable[[bytes], Iterable[bytes | memoryview]]] =
 }
 
 
-def without_metadata(source_format: SourceFormat, source: bytes) -> Parts | None:
+def without_metadata(source_format: SourceFormat, source: bytes, at_most: int) -> Parts | None:
     """The same coded picture in a bare container: slices of `source`, to be written in order.
 
-    None where the container is not understood well enough to be sure.
+    None where they are more than `at_most` bytes, or the container is not understood well enough
+    to be sure. A JPEG is looked through no further than that: photographs are large, and mostly
+    halved.
     """
     try:
-        return list(_REWRITES[source_format](source))
+        if source_format is SourceFormat.JPEG:
+            parts = list(_without_jpeg_metadata(source, at_most))
+        else:
+            parts = list(_REWRITES[source_format](source))
     except Unwalkable:
         return None
+    return parts if sum(map(len, parts)) <= at_most else None
 
 
 def ends_early(source_format: SourceFormat, source: bytes) -> bool:

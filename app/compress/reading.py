@@ -43,6 +43,9 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # frames in full HD, and about 25 s of WebP coding.
 ANIMATION_PIXELS_FACTOR = 4
 
+_DECODED_AT_ONCE_BYTES = 1_048_576
+"""In pieces of 64 KiB, as is usual, a decoder would wait for the interpreter at each."""
+
 _READERS: dict[SourceFormat, type[ImageFile.ImageFile]] = {
     SourceFormat.JPEG: JpegImagePlugin.JpegImageFile,
     SourceFormat.PNG: PngImagePlugin.PngImageFile,
@@ -104,7 +107,9 @@ def opened(source: bytes, limits: Limits) -> Iterator[tuple[Header, ImageFile.Im
 
 def opened_as(source_format: SourceFormat, source: bytes) -> ImageFile.ImageFile:
     """Pillow's image of a file, not yet decoded. Raises whatever Pillow raises."""
-    return _READERS[source_format](io.BytesIO(source))
+    image = _READERS[source_format](io.BytesIO(source))
+    image.decodermaxblock = _DECODED_AT_ONCE_BYTES
+    return image
 
 
 def _checked(source_format: SourceFormat, extent: tuple[int, int, int], limits: Limits) -> Header:

@@ -4,7 +4,7 @@ A key is a path such as `processed/<request_id>/<name>`; its first part names th
 `processed` or `outputs`). Files are written once and never changed.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -17,6 +17,10 @@ class Copy:
     source: str
     key: str
     size_bytes: int
+
+
+def nothing() -> None:
+    """What is done meanwhile, unless somebody has something to do."""
 
 
 class Storage(Protocol):
@@ -35,10 +39,14 @@ class Storage(Protocol):
         A key names its content, so putting it again does no harm. Raises StorageUnavailable.
         """
 
-    def put_all(self, files: Mapping[str, bytes]) -> None:
-        """As `put`, for many small files by key: together they wait for the disk only once."""
+    def put_all(self, files: Mapping[str, bytes], meanwhile: Callable[[], None] = nothing) -> None:
+        """As `put`, for many small files by key: together they wait for the disk only once.
 
-    def copy_all(self, copies: Iterable[Copy]) -> set[str]:
+        `meanwhile` is called again and again, so that a claim may be held however long it takes.
+        What it raises is raised once no file is being written any more.
+        """
+
+    def copy_all(self, copies: Iterable[Copy], meanwhile: Callable[[], None] = nothing) -> set[str]:
         """Gives files further keys, as durably as `put_all`; each is a file of its own then.
 
         The keys that are there now: those of sources that are gone, or have another size, are not.

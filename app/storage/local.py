@@ -9,14 +9,14 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from app.errors import NotFound, StorageUnavailable
 from app.scratch import disk_errors
-from app.storage import Copy
+from app.storage import Copy, nothing
 
 _TEMPORARY = ".tmp-"
 _PROBE_BYTES = 65_536
@@ -60,7 +60,7 @@ class LocalStorage:
                 Path(file.name).rename(path)
             sync_folder(path.parent)
 
-    def put_all(self, files: Mapping[str, bytes]) -> None:
+    def put_all(self, files: Mapping[str, bytes], meanwhile: Callable[[], None] = nothing) -> None:
         paths = {str(self._path(key)): content for key, content in files.items()}
         folders = {Path(path).parent for path in paths}
         with disk_errors(), ExitStack() as cleaning:
@@ -71,14 +71,19 @@ class LocalStorage:
                 draft.write(paths[draft.path])
             for draft in drafts:  # once all are written: the disk takes them together
                 os.fsync(draft.descriptor)
+                meanwhile()
             for draft in drafts:
                 draft.rename()
             for folder in folders:
                 sync_folder(folder)
 
-    def copy_all(self, copies: Iterable[Copy]) -> set[str]:
+    def copy_all(self, copies: Iterable[Copy], meanwhile: Callable[[], None] = nothing) -> set[str]:
         """By hard links: no byte is written, and each outlives the other."""
-        done = [copy.key for copy in copies if self._link(copy)]
+        done = []
+        for copy in copies:
+            if self._link(copy):
+                done.append(copy.key)
+            meanwhile()
         with disk_errors():
             for folder in {self._path(key).parent for key in done}:
                 sync_folder(folder)

@@ -27,7 +27,7 @@ from obstore.store import S3Store
 from app.compress import MEDIA_TYPES
 from app.errors import NotFound, StorageUnavailable
 from app.scratch import disk_errors
-from app.storage import Copy
+from app.storage import Copy, nothing
 from app.storage.bucket_faults import TooSlow, code_of, sentence_of
 from app.storage.patience import Patience
 from app.storage.spool import Spool
@@ -41,6 +41,7 @@ CALLS_AT_ONCE = 32
 PART_BYTES = 8_388_608
 """What is larger is sent in parts, of which S3 takes 10,000."""
 PARTS_AT_ONCE = 4
+LOOK_SECONDS = 0.5
 FILES_AHEAD = 16
 """Read while the one before them is sent, as a part of an archive."""
 IN_MEMORY_BYTES = 65_536
@@ -123,14 +124,14 @@ class S3Storage:
                     max_concurrency=PARTS_AT_ONCE,
                 )
 
-    def put_all(self, files: Mapping[str, bytes]) -> None:
+    def put_all(self, files: Mapping[str, bytes], meanwhile: Callable[[], None] = nothing) -> None:
         for key in files:
             _check(key)
-        self._together(lambda item: self._put(*item), files.items())
+        self._together(lambda item: self._put(*item), files.items(), meanwhile)
 
-    def copy_all(self, copies: Iterable[Copy]) -> set[str]:
+    def copy_all(self, copies: Iterable[Copy], meanwhile: Callable[[], None] = nothing) -> set[str]:
         """In the bucket: no byte comes here. A copy over a copy leaves the same bytes."""
-        return {key for key in self._together(self._copy, copies) if key}
+        return {key for key in self._together(self._copy, copies, meanwhile) if key}
 
     def open(self, key: str) -> BinaryIO:
         """Read whole before it is returned, so that who reads slowly, or stops, holds nothing."""
@@ -246,10 +247,19 @@ class S3Storage:
         with self._calling(self._writing, "s3:DeleteObject"):
             obstore.delete(self._store, keys)
 
-    def _together(self, call: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    def _together(
+        self,
+        call: Callable[[_Item], _Result],
+        items: Iterable[_Item],
+        meanwhile: Callable[[], None],
+    ) -> list[_Result]:
         """What each call returned, once all have ended; raises what the first raised."""
         futures = [self._pool.submit(call, item) for item in items]
-        wait(futures)
+        try:
+            while wait(futures, LOOK_SECONDS).not_done:
+                meanwhile()
+        finally:
+            wait(futures)
         return [future.result() for future in futures]
 
     @contextmanager
