@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests wait more than they work.
+TESTERS = $$(( 2 * $$(getconf _NPROCESSORS_ONLN) ))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test screenshots backup restore chaos soak hostile fuzz fuzz-api postman
+.PHONY: help demo run test test-scaled screenshots backup restore chaos soak hostile fuzz fuzz-api postman
 .PHONY: bench bench-catalogue bench-large bench-scaling quality lock audit clean
 
 help: ## what can be made
@@ -20,7 +22,10 @@ test: $(VENV)/dev ## lint, types and the test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $(TESTERS)
+
+test-scaled: $(VENV)/dev ## the tests of whole services once more, on Celery and in an S3 bucket
+	TEST_SITE=scaled $(BIN)/python -m pytest -n $(TESTERS)
 
 screenshots: $(VENV)/dev ## pictures the page for docs/screenshots, in Chromium
 	SCREENSHOTS=yes $(BIN)/python -m pytest -q tests/page/test_page_access.py

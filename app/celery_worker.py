@@ -118,7 +118,7 @@ def _join(worker: Worker) -> None:
     signals.worker_shutting_down.connect(worker.tell_stop, weak=False)
     signals.worker_process_init.connect(worker.begin, weak=False)
     signals.worker_process_shutdown.connect(worker.end, weak=False)
-    app.task(worker.run_segment, name=RUN_SEGMENT)
+    app.task(worker.run_segment, name=RUN_SEGMENT, shared=False)
 
 
 _join(Worker())

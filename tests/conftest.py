@@ -23,9 +23,14 @@ from app.database.private_server import PrivateServer
 from app.outbound import Outbound
 from app.services import build
 from app.storage.s3 import Bucket
-from tests import seaweed
+from tests import scaled, seaweed
 from tests.described import assert_described
 from tests.origin import LoopbackOnly, Origin
+
+
+def pytest_collection_modifyitems(config, items):
+    if scaled.IS_SCALED:
+        scaled.only_whole_services(config, items)
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +78,20 @@ def bucket(s3):
     )
 
 
+@pytest.fixture(scope="session")
+def scaled_site(tmp_path_factory):
+    with scaled.site(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
 @pytest.fixture
-def settings(mongodb, tmp_path):
+def settings(mongodb, tmp_path, request):
     """Folders and a database of the test's own, both gone afterwards."""
     name = f"test_{uuid.uuid4().hex}"
+    others = {}
+    if scaled.IS_SCALED:
+        others |= request.getfixturevalue("scaled_site").settings
+        others |= scaled.settings_of(request.getfixturevalue("bucket"))
     yield Settings(
         _env_file=None,
         mongodb_uri=mongodb,
@@ -87,6 +102,7 @@ def settings(mongodb, tmp_path):
         output_dir=tmp_path / "outputs",
         min_free_bytes=0,
         allowed_addresses="127.0.0.0/8, ::1",
+        **others,
     )
     with MongoClient(mongodb) as client:
         client.drop_database(name)
@@ -101,17 +117,23 @@ def database(settings):
 
 
 @pytest.fixture
-def build_services():
+def build_services(request):
     """A function that builds services; they are stopped afterwards, started or not."""
+    site = request.getfixturevalue("scaled_site") if scaled.IS_SCALED else None
     built = []
 
     def make(settings):
         built.append(build(settings))
+        if site:
+            site.add(built[-1])
         return built[-1]
 
     yield make
     for services in built:
-        services.stop()
+        if site:
+            site.stop(services)
+        else:
+            services.stop()
 
 
 @pytest.fixture

@@ -117,6 +117,7 @@ def test_an_unknown_id_has_no_output(client, request_id, query):
     assert reply.json == {"error": "Output CSV not found"}
 
 
+@pytest.mark.plain_site
 def test_an_output_that_somebody_deleted_is_404(client, finished, settings):
     request_id = finished()
     for path in settings.output_dir.rglob("*.csv"):
@@ -168,6 +169,7 @@ def test_every_stream_gives_its_place_back(client, finished, free_places, settin
     assert free_places() == settings.web_threads // 4
 
 
+@pytest.mark.plain_site
 def test_what_fails_before_the_first_byte_is_told_and_gives_its_place_back(
     client, unfinished, settings, free_places
 ):

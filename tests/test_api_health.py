@@ -56,6 +56,7 @@ def test_health_needs_nothing(client_of, settings):
     assert (reply.status_code, reply.json) == (200, {"status": "ok"})
 
 
+@pytest.mark.plain_site
 def test_ready_when_all_is_there(readiness_of, services):
     reply = readiness_of(lambda _: services)
 
@@ -142,6 +143,7 @@ def test_a_full_disk_below_data_dir_alone_is_named_too(readiness_of, services, s
     assert_lacks(reply, "disk", "DATA_DIR has 1,000 bytes free")
 
 
+@pytest.mark.plain_site
 def test_a_folder_that_cannot_be_written_to_is_named_but_not_its_path(
     readiness_of, build_services, tmp_path
 ):

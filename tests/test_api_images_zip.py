@@ -77,6 +77,7 @@ def test_the_csv_in_it_has_urls_of_the_present_base_url(
     assert b"https://images.example.com/processed/" in found["catalog-compressed.csv"]
 
 
+@pytest.mark.plain_site
 def test_an_image_whose_file_is_gone_is_named_and_the_others_are_there(client, finished, settings):
     a, b = image_names(client, finished)
     (settings.processed_dir / finished / a).unlink()

@@ -82,6 +82,7 @@ def files(settings, request_id):
 # The list
 
 
+@pytest.mark.plain_site
 def test_an_entry_says_what_became_of_a_request_and_what_it_stores(client, ended, origin, settings):
     twice = f"{origin.url('/a.jpg')}|{origin.url('/a.jpg')}|{origin.url('/missing.jpg')}"
     body = ended(f"Images\n{twice}\n")
@@ -174,6 +175,7 @@ def test_what_is_not_understood_is_400_and_says_what_is_allowed(idle, query, mes
 # Deleting
 
 
+@pytest.mark.plain_site
 def test_a_deleted_request_leaves_nothing(client, ended, database, settings):
     request_id = ended()["request_id"]
     assert files(settings, request_id)
@@ -229,6 +231,7 @@ def test_its_undelivered_webhook_is_dropped(client, ended, origin, database, wai
     assert database.batches.claim_webhook(datetime.now(UTC) + timedelta(days=9)) is None
 
 
+@pytest.mark.plain_site
 def test_a_removal_that_broke_off_is_gone_for_readers_and_done_by_the_sweeper(
     client, ended, services, settings, database, monkeypatch, wait_for
 ):
@@ -256,6 +259,7 @@ def test_an_unknown_request_is_404(client):
     assert (reply.status_code, reply.json) == (404, {"error": "Request ID not found"})
 
 
+@pytest.mark.plain_site
 def test_a_worker_that_came_too_late_leaves_nothing_of_a_deleted_request(
     services, client, ended, origin, jpeg, upload, database, settings, wait_for
 ):

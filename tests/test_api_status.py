@@ -158,6 +158,7 @@ def test_an_ended_request_shows_what_became_of_every_image(upload, client, origi
     assert page["error"]["code"] == "not_an_image"
 
 
+@pytest.mark.plain_site
 def test_a_request_that_could_not_be_finished_says_why(
     upload, client, origin, settings, wait_for, jpeg
 ):

@@ -157,6 +157,7 @@ def test_a_file_name_is_shown_without_path_and_control_characters(sent, shown):
     assert shown_name(sent) == shown
 
 
+@pytest.mark.plain_site
 def test_a_file_name_is_never_a_path(upload, client, settings):
     reply = upload(TEXT, name="../../../tmp/evil.csv")
 

@@ -168,6 +168,7 @@ def test_a_cancel_is_told_by_webhook(cancelled, events, origin, wait_for):
     assert event["output_csv_url"].endswith(f"/download/{request_id}")
 
 
+@pytest.mark.plain_site
 def test_another_process_that_works_on_it_notices_too(
     client, settings, gated, gate, origin, ended, wait_for, build_services, wait_until_noticed
 ):
@@ -237,6 +238,7 @@ def test_a_second_cancel_is_202_and_one_after_the_end_409(client, gated, gate, e
     assert "has ended" in reply.json["error"]
 
 
+@pytest.mark.plain_site
 def test_a_request_can_be_cancelled_while_the_disk_is_full(
     client, services, gated, gate, ended, monkeypatch
 ):

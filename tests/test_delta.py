@@ -215,6 +215,7 @@ def test_of_many_runs_two_or_three_are_remembered(run, origin, jpeg, database):
     assert results.count_documents({"source": {"$exists": True}}) == 3
 
 
+@pytest.mark.plain_site
 @pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x")])
 def test_an_earlier_file_that_is_gone_or_damaged_is_made_anew(
     run, client, origin, jpeg, settings, harm
@@ -233,6 +234,7 @@ def test_an_earlier_file_that_is_gone_or_damaged_is_made_anew(
     assert run("/a.jpg")["progress"]["reused"] == 1
 
 
+@pytest.mark.plain_site
 def test_a_copy_whose_recording_was_lost_is_made_once_more(
     run, origin, jpeg, services, monkeypatch
 ):
@@ -369,6 +371,7 @@ def test_a_cancel_keeps_what_was_reused(upload, client, origin, jpeg, run, wait_
     assert ended["progress"]["reused"] == 1
 
 
+@pytest.mark.plain_site
 def test_a_reused_file_is_as_young_as_its_new_name(run, origin, jpeg, settings):
     """Or the sweeper could take it for left behind, in the moment before it is recorded."""
     origin.serve("/a.jpg", jpeg, etag='"v1"')

@@ -46,17 +46,18 @@ def site(tmp_path_factory):
 
     with (
         service_process(folder, **settings) as service,
-        nginx(folder, ports, service.port),
+        nginx(folder, ports, [service.port]),
     ):
         service.wait_until_ready()
         yield SimpleNamespace(url=url, ports=ports, service=service, call=call)
 
 
 @contextmanager
-def nginx(folder, ports, service_port):
+def nginx(folder, ports, service_ports):
     """Serves the documented file, with this machine's ports and certificate in their places."""
+    servers = "".join(f"server 127.0.0.1:{port}; " for port in service_ports)
     places = {
-        "127.0.0.1:8000": f"127.0.0.1:{service_port}",
+        "server 127.0.0.1:8000;": servers,
         "listen 80;": f"listen 127.0.0.1:{ports.http};",
         "listen 443 ": f"listen 127.0.0.1:{ports.https} ",
         "/etc/ssl/pressroom/fullchain.pem": str(folder / "valid.pem"),
@@ -214,6 +215,54 @@ def test_nobody_becomes_another_caller_by_claiming_an_address(site):
 
     assert_is_json_error(replies[-1], 429, "RATE_LIMIT")
     assert int(replies[-1].headers["Retry-After"]) > 60
+
+
+def test_of_two_web_processes_each_takes_its_part_and_one_goes_on_without_the_other(
+    tmp_path, wait_for
+):
+    make_certificates(tmp_path)
+    ports = SimpleNamespace(https=free_port(), http=free_port())
+    url = f"https://localhost:{ports.https}"
+    settings = {"TRUSTED_PROXIES": 1, "BASE_URL": url, "LOG_LEVEL": "DEBUG"}
+    beside = tmp_path / "second"
+    beside.mkdir()
+    shared = {
+        f"{name}_DIR": tmp_path / folder
+        for name, folder in (
+            ("DATA", "data"),
+            ("UPLOAD", "uploads"),
+            ("PROCESSED", "processed"),
+            ("OUTPUT", "outputs"),
+        )
+    }
+    session = requests.Session()
+    session.trust_env, session.verify = False, str(tmp_path / "authority.pem")
+
+    with (
+        service_process(tmp_path, **settings) as first,
+        service_process(beside, **settings | shared) as second,
+        nginx(tmp_path, ports, [first.port, second.port]),
+    ):
+        first.wait_until_ready()
+        second.wait_until_ready()
+        files = {"file": ("catalog.csv", f"Images\n{url}/samples/cat-240.jpg\n")}
+        body = session.post(
+            f"{url}/upload", files=files, headers={"Prefer": "wait=20"}, timeout=30
+        ).json()
+        status_url = f"{url}/status/{body['request_id']}"
+        before = [session.get(status_url, timeout=10).json() for _ in range(4)]
+        logs = [service.log() for service in (first, second)]
+        first.process.terminate()
+        first.process.wait(30)
+        (image,) = body["images"].values()
+        wait_for(lambda: session.get(status_url, timeout=10).ok)  # the database begins anew
+        output = session.get(f"{url}{body['output_csv_url']}", timeout=30)
+        picture = session.get(image["output_url"], timeout=30)
+
+    assert [status["status"] for status in before] == ["completed"] * 4
+    assert all(f"path=/status/{body['request_id']}" in log for log in logs)
+    assert (output.status_code, image["output_url"] in output.text) == (200, True)
+    assert len(picture.content) == image["bytes_out"]
 
 
 def test_a_service_that_is_away_is_told_in_json(site):

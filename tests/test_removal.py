@@ -4,12 +4,15 @@ import io
 import os
 import time
 
+import pytest
+
 from app.database.leases import ORPHAN_SECONDS
 from app.intake import Upload
 from app.models import BatchOptions, BatchStatus, ImageStatus
 from app.removal import remove_orphans
 
 
+@pytest.mark.plain_site
 def test_files_that_no_document_names_go_and_the_others_stay(services, settings, wait_for):
     url = f"{settings.base_url}/samples/cat-240.jpg"
     upload = Upload(io.BytesIO(f"Images\n{url}\n".encode()), "c.csv", "default", BatchOptions())

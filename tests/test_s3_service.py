@@ -11,7 +11,6 @@ from dataclasses import replace
 import obstore
 import pytest
 import requests
-from pydantic import SecretStr
 from python_calamine import CalamineWorkbook
 from workbooks import workbook
 
@@ -19,6 +18,7 @@ from app.errors import NotFound
 from app.intake import Upload
 from app.models import BatchOptions
 from app.storage import s3 as s3_storage
+from tests.scaled import settings_of
 from tests.service_process import PROJECT, service_process
 
 BASE_URL = "http://127.0.0.1:8000"
@@ -31,15 +31,6 @@ def settings(settings, bucket, tmp_path):
     nowhere.write_text("no folder can be made here")
     folders = {f"{name}_dir": nowhere / name for name in ("upload", "processed", "output")}
     return settings.model_copy(update=folders | settings_of(bucket))
-
-
-def settings_of(bucket):
-    return {
-        "storage_url": f"s3://{bucket.name}/{bucket.prefix}",
-        "aws_endpoint_url": bucket.endpoint_url,
-        "aws_access_key_id": bucket.access_key_id,
-        "aws_secret_access_key": SecretStr(bucket.secret_access_key),
-    }
 
 
 @pytest.fixture
