@@ -23,11 +23,11 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /build/app app
 COPY samples samples
 COPY run.py .
-# GLIBC_TUNABLES as run.py sets them, for workers too: few heaps, short lists of freed pieces.
+# GLIBC_TUNABLES as run.py sets them, for workers too.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1 \
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=1048576:glibc.malloc.trim_threshold=1048576 \
     HOST=0.0.0.0 \
     PORT=8000 \
     DATA_DIR=/var/lib/pressroom/data \

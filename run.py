@@ -3,8 +3,17 @@
 import os
 import sys
 
-HEAP = "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1"
-"""Every thread would keep freed memory of its own, and dozens of threads for months ever more."""
+HEAP = ":".join(
+    f"glibc.malloc.{setting}"
+    for setting in (
+        "tcache_count=0",
+        "arena_max=1",
+        "mmap_threshold=1048576",
+        "trim_threshold=1048576",
+    )
+)
+"""Every thread would keep freed memory of its own, and dozens of threads for months ever more.
+Pictures lie outside the heap, which the small things that outlive them would else hold open."""
 
 
 def main() -> int:

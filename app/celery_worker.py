@@ -52,8 +52,10 @@ class Worker:
         self._line = os.pipe()
 
     def tell_stop(self, **_: Any) -> None:
+        """At the first signal; there may be more of them."""
         if self._line:
             os.close(self._line[1])
+            self._line = None
 
     # A process of the pool
 

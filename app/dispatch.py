@@ -223,13 +223,14 @@ class Dispatcher:
 
 
 def _step_back() -> None:
-    """A thread that wakes, since something has arrived, interrupts nobody who codes (Linux).
+    """A thread that wakes, since something has arrived, interrupts no other (Linux).
 
-    Its turn comes as soon as any other's. Every interruption costs the caches, and leaves a thread
-    behind that has the interpreter and no core.
+    Its turn comes soon enough. An interruption costs the caches, and may hit the thread that has
+    the interpreter, for which all others then wait. Threads that it begins, such as those that
+    code, inherit this; those of the web do not have it, and go first.
     """
     if sys.platform == "linux":
-        with suppress(PermissionError):  # of a container that allows less than is usual
+        with suppress(OSError):  # a kernel or container that knows no policies, or allows none
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 

@@ -117,9 +117,11 @@ class Intake:
         earlier = self._begin(batch)
         if earlier is not None:
             return earlier
+        batches = self._database.batches
+        renewal = Every(RENEW_SECONDS, lambda: batches.renew_intake(batch.request_id))
         try:
-            self._store_file(batch, upload)
-            self._store_rows(batch, upload)
+            self._store_file(batch, upload, renewal)
+            self._store_rows(batch, upload, renewal)
         except LostClaim as error:
             self._remove(batch.request_id)  # what was inserted after the sweeper had been there
             raise Unavailable("the upload was interrupted for too long; send it again") from error
@@ -167,18 +169,16 @@ class Intake:
         except Unavailable as error:  # accepted all the same; the sweeper begins it later
             log.warning("request waits", request_id=request_id, reason=str(error))
 
-    def _store_file(self, batch: Batch, upload: Upload) -> None:
+    def _store_file(self, batch: Batch, upload: Upload, renewal: Every) -> None:
         upload.file.seek(0)
         with self._storage.create(f"uploads/{batch.request_id}") as stored:
-            renew = self._renewal(batch)
             while chunk := upload.file.read(COPY_BYTES):
                 stored.write(chunk)
-                renew.when_due()
-            self._storage.put(batch.upload_path, stored)
+                renewal.when_due()
+            renewal.during(lambda: self._storage.put(batch.upload_path, stored))
 
-    def _store_rows(self, batch: Batch, upload: Upload) -> None:
+    def _store_rows(self, batch: Batch, upload: Upload, renewal: Every) -> None:
         """While the database takes one group of rows, the next is read."""
-        renew = self._renewal(batch)
         runs = _Runs()
         insert = partial(self._database.products.insert, batch.request_id)
         with _open(upload, self._max_rows) as catalog, ThreadPoolExecutor(1, "insert") as inserting:
@@ -188,15 +188,12 @@ class Intake:
                 if inserted:
                     inserted.result()
                 inserted = inserting.submit(insert, rows)
-                renew.when_due()
+                renewal.when_due()
             if inserted:
                 inserted.result()
             _refuse_faults(upload, catalog)
         self._database.segments.insert(batch.request_id, runs.closed())
         self._database.batches.commit(batch.request_id, rows=runs.rows, total=runs.images)
-
-    def _renewal(self, batch: Batch) -> Every:
-        return Every(RENEW_SECONDS, lambda: self._database.batches.renew_intake(batch.request_id))
 
     def _remove(self, request_id: str) -> bool:
         """False when nothing was removed, since the upload has been accepted after all."""

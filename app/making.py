@@ -1,7 +1,7 @@
 """One image: fetch → compress; what comes of it is stored and recorded by `segment_run`.
 
 Fetching waits for the network and has many threads, coding burns a core and has as many as there
-are: both are called by `segment_run`, each in its own pool. A source that has not changed since an
+are: both are called by `under_way`, each in its own pool. A source that has not changed since an
 earlier request is neither sent nor coded again: that request's image is copied (`reuse`).
 """
 

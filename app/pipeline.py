@@ -12,6 +12,7 @@ worker may die at any line of this: whoever claims the segment next goes on from
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -186,9 +187,7 @@ class Pipeline:
         if token is None or batch is None:
             return
         try:
-            path = self._write_output_csv(batch, token)
-            status = BatchStatus.CANCELLED if batch.is_cancelling else BatchStatus.COMPLETED
-            self._end(batch, token, status, output_csv_path=path)
+            self._finish(batch, token)
         except LostClaim as error:
             log.info("finish lost", request_id=request_id, reason=str(error))
             leave_nothing(request_id, self.database, self.storage)
@@ -196,20 +195,32 @@ class Pipeline:
             self.database.batches.release_finish(request_id, token)
             if isinstance(error, Unavailable):
                 raise
+
+    def _finish(self, batch: Batch, token: int) -> None:
+        """What cannot be written ends as failed, or it would be tried, in vain, for ever."""
+        try:
+            path = self._write_output_csv(batch, token)
+        except (LostClaim, Stopped, Unavailable):
+            raise
         except (NotFound, BadCatalog) as error:
-            reason = f"the output CSV could not be written: {error}"
-            self._end(batch, token, BatchStatus.FAILED, error=reason)
-        except Exception:  # or it would be tried, in vain, for ever
-            log.exception("finish failed", request_id=request_id)
-            reason = "the output CSV could not be written: the service's log says why"
-            self._end(batch, token, BatchStatus.FAILED, error=reason)
+            reason = str(error)
+        except Exception:
+            log.exception("finish failed", request_id=batch.request_id)
+            reason = "the service's log says why"
+        else:
+            status = BatchStatus.CANCELLED if batch.is_cancelling else BatchStatus.COMPLETED
+            self._end(batch, token, status, output_csv_path=path)
+            return
+        message = f"the output CSV could not be written: {reason}"
+        self._end(batch, token, BatchStatus.FAILED, error=message)
 
     def _give_up(self, request_id: str) -> None:
         batch = self.database.batches.find(request_id)
         token = batch and self.database.batches.claim_finish(request_id, batch.round)
         if batch and token:
             reason = "some rows could not be worked off: the service's log says why"
-            self._end(batch, token, BatchStatus.FAILED, error=reason)
+            with suppress(LostClaim):  # it was cancelled, or deleted, just now
+                self._end(batch, token, BatchStatus.FAILED, error=reason)
 
     def _write_output_csv(self, batch: Batch, token: int) -> str:
         """Its key carries the token of its writer, so that a late one overwrites nothing."""
@@ -217,8 +228,10 @@ class Pipeline:
         key = f"{folder}/{token}.csv"
         batches = self.database.batches
         renewal = Every(RENEW_SECONDS, lambda: batches.renew_finish(batch.request_id, token))
+        chunks = self.exports.output_csv(batch)
         with self.storage.create(folder) as file:
-            for chunk in self.exports.output_csv(batch):
+            file.write(renewal.during(lambda: next(chunks)))  # the upload comes from the bucket
+            for chunk in chunks:
                 file.write(chunk)
                 if self.stopping.is_set():
                     raise Stopped

@@ -228,13 +228,13 @@ class SegmentRun:
         made.clear()
         if results:
             self._database.results.record(self._segment, results, sources, self._kind)
-        self._record(results)
-        self._metrics.images_recorded(
-            results.values(),
-            timings,
-            store_seconds=stored_at - began_at,
-            record_seconds=time.monotonic() - stored_at,
-        )
+            self._record(results)
+            self._metrics.images_recorded(
+                results.values(),
+                timings,
+                store_seconds=stored_at - began_at,
+                record_seconds=time.monotonic() - stored_at,
+            )
 
     def _copy_reused(self, arrived: dict[str, Outcome]) -> None:
         """Gives this request files of its own; what is gone by now is fetched, and arrives anew."""

@@ -1,7 +1,8 @@
 """Makes sure that work goes on, at start and every second: queues and wake-ups only make it soon.
 
-Frees what dead processes held, submits what nobody works on, finishes what is done, sends the
-webhooks that are due, and removes what dead receivers and workers have left, and what is too old.
+Frees what dead processes held, submits what nobody works on, finishes what is done, and sends the
+webhooks that are due. Beside it, since a large request takes minutes: removes what dead receivers
+and workers have left, and what is too old.
 """
 
 import threading
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class Sweeper:
-    """A thread that sweeps until stopped."""
+    """A thread that sweeps, and one that cleans, until stopped."""
 
     def __init__(
         self,
@@ -45,35 +46,51 @@ class Sweeper:
         self._keep_database_running = keep_database_running
         self._retention_days = retention_days
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(act,), name=name, daemon=True)
+            for name, act in (("sweeper", self.sweep), ("cleaner", self.clean))
+        ]
         self._last_reason: str | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(STOP_SECONDS)
 
     def sweep(self) -> None:
-        """Once over everything. Raises Unavailable."""
+        """Once over every request that runs. Raises Unavailable."""
+        try:
+            self._sweep()
+        except Unavailable as error:
+            self._tell_changes(str(error))
+            raise
+        self._tell_changes(None)
+
+    def _sweep(self) -> None:
         self._keep_database_running()
         self._database.segments.free_dead_claims()
         self._database.batches.free_dead_finishes()
         self._deliver_webhooks()
+        for request_id in self._database.control.find_cancelling():
+            self._each(request_id, self._pipeline.go_on)
+        self._storage.check_room()
+        for request_id in self._database.batches.find_processing():
+            self._each(request_id, self._pipeline.go_on)
+
+    def clean(self) -> None:
+        """Once over what is to be removed. Raises Unavailable."""
         for request_id in self._database.batches.claim_abandoned():
             self._each(request_id, self._remove)
         if self._retention_days:
             for request_id in delete_old(self._retention_days, self._database):
                 self._each(request_id, self._remove)
-        for request_id in self._database.control.find_cancelling():
-            self._each(request_id, self._pipeline.go_on)
         for request_id, due_at in self._database.batches.find_untidy()[:TIDIED_A_SWEEP]:
             self._each(request_id, partial(self._tidy, due_at))
-        self._storage.check_room()  # after all that makes some
-        for request_id in self._database.batches.find_processing():
-            self._each(request_id, self._pipeline.go_on)
 
     def _each(self, request_id: str, act: Callable[[str], None]) -> None:
         """One request that goes wrong must not keep the others waiting."""
@@ -92,16 +109,14 @@ class Sweeper:
         remove_orphans(request_id, self._database, self._storage)
         self._database.batches.mark_tidy(request_id, due_at)
 
-    def _run(self) -> None:
+    def _run(self, act: Callable[[], None]) -> None:
         while not self._stopping.is_set():
-            reason = None
             try:
-                self.sweep()
-            except Unavailable as error:
-                reason = str(error)
-            except Exception:  # the edge of the thread: a sweep that fails must not be the last
+                act()
+            except Unavailable:
+                pass  # the sweep tells of it
+            except Exception:  # the edge of the thread: one that fails must not be the last
                 log.exception("sweep failed")
-            self._tell_changes(reason)
             self._stopping.wait(TICK_SECONDS)
 
     def _tell_changes(self, reason: str | None) -> None:

@@ -305,7 +305,7 @@ def test_what_ended_before_the_retention_days_goes_with_all_its_files(
     running = stored(LONG_AGO)
     keeper = build_services(settings.model_copy(update={"retention_days": 30}))
 
-    keeper.sweeper.sweep()
+    keeper.sweeper.clean()
 
     assert documents(database, old) == 0
     assert files(settings, old) == []
@@ -316,7 +316,7 @@ def test_what_ended_before_the_retention_days_goes_with_all_its_files(
 def test_without_retention_days_everything_is_kept(ended, aged, services, database):
     old = aged(ended()["request_id"])
 
-    services.sweeper.sweep()
+    services.sweeper.clean()
 
     assert database.batches.find(old)
 

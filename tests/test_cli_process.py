@@ -130,7 +130,7 @@ def test_json_is_one_document_and_nothing_else_is_on_standard_output(
         ("SKU,Photo\n1,x\n", [], "no image column in the first 5 lines"),
         ("Images\nhtp://x\n", [], "row 1, line 2, Images: bad_url"),
         ("Images\nhttp://x/a.jpg\nhtp://x\n", ["--on-error", "reject"], "row 2, line 3, Images"),
-        ("Images\nhttp://x/a.jpg\n", ["--image-column", "Photo"], "image_column 'Photo'"),
+        ("Images\nhttp://x/a.jpg\n", ["--image-column", "Photo"], "--image-column 'Photo'"),
         ("Images\nhttp://x/a.jpg\n", ["--quality", "0"], "--quality"),
         ("Images\nhttp://x/a.jpg\n", ["--base-url", "ftp://x"], "--base-url"),
     ],

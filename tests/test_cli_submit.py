@@ -120,7 +120,7 @@ def test_a_dry_run_shows_what_the_service_finds(service, catalog, submit):
     ("text", "options", "message"),
     [
         ("Images\nhtp://x\n", [], "row 1, line 2, Images: bad_url"),
-        ("Images\n/a.jpg\n", ["--source-base-url", "ftp://x"], "base_url: "),
+        ("Images\n/a.jpg\n", ["--source-base-url", "ftp://x"], "--source-base-url: "),
         ("Images\nhttp://x/a.jpg\n", ["--webhook-url", "http://10.0.0.1/"], "webhook_url: "),
     ],
 )

@@ -284,33 +284,40 @@ def test_an_unforeseen_fault_at_the_end_fails_that_request_alone(
     assert wait_for(lambda: ended(services, sound)).status is BatchStatus.COMPLETED
 
 
-@pytest.mark.parametrize("slow", ["put_all", "put"])
+@pytest.mark.parametrize(
+    ("slow", "area", "claims", "renewal"),
+    [
+        ("put", "uploads/", "batches", "renew_intake"),
+        ("put_all", "processed/", "segments", "renew"),
+        ("open", "uploads/", "batches", "renew_finish"),
+        ("put", "outputs/", "batches", "renew_finish"),
+    ],
+)
 def test_a_storage_that_takes_longer_than_a_lease_costs_no_claim(
-    begin, origin, wait_for, monkeypatch, slow
+    begin, origin, wait_for, monkeypatch, slow, area, claims, renewal
 ):
-    monkeypatch.setattr(segment_run, "RENEW_SECONDS", 0.05)
-    monkeypatch.setattr("app.pipeline.RENEW_SECONDS", 0.05)
+    for module in ("intake", "segment_run", "pipeline"):
+        monkeypatch.setattr(f"app.{module}.RENEW_SECONDS", 0.05)
     services = begin()
-    database = services.database
-    segment, finish = (database.segments, "renew"), (database.batches, "renew_finish")
-    owner, name = segment if slow == "put_all" else finish
-    store, renew, renewed = getattr(services.storage, slow), getattr(owner, name), threading.Event()
-    storing, was_renewed = threading.Event(), []
+    owner = getattr(services.database, claims)
+    act, renew = getattr(services.storage, slow), getattr(owner, renewal)
+    acting, renewed, was_renewed = threading.Event(), threading.Event(), []
 
     def renew_and_tell(*arguments):
         renew(*arguments)
-        if storing.is_set():
+        if acting.is_set():
             renewed.set()
 
-    def store_slowly(*arguments):
-        if "uploads" not in arguments[0]:
-            storing.set()
+    def act_slowly(*arguments):
+        key = min(arguments[0]) if slow == "put_all" else arguments[0]
+        if key.startswith(area):
+            acting.set()
             meanwhile = arguments[1] if slow == "put_all" else lambda: None
             was_renewed.append(wait_for(lambda: meanwhile() or renewed.is_set()))
-        return store(*arguments)
+        return act(*arguments)
 
-    monkeypatch.setattr(owner, name, renew_and_tell)
-    monkeypatch.setattr(services.storage, slow, store_slowly)
+    monkeypatch.setattr(owner, renewal, renew_and_tell)
+    monkeypatch.setattr(services.storage, slow, act_slowly)
 
     request_id = upload(services, [urls(1)])
     batch = wait_for(lambda: ended(services, request_id))

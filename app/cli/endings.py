@@ -5,6 +5,7 @@ Called by both commands; never a traceback for what a person can act on.
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,13 @@ from app.errors import BadCatalog, BadRequest, PressroomError, TooLarge
 from app.models import Fault
 
 SHOWN_FAULTS = 20
+_FIELD = re.compile(r"\b(image_column|base_url|on_error=)")
+_OPTIONS = {
+    "image_column": "--image-column",
+    "base_url": "--source-base-url",
+    "on_error=": "--on-error ",
+}
+"""What people type for the fields of an upload that messages advise; documents keep the API's."""
 
 
 class ExitCode(IntEnum):
@@ -76,7 +84,7 @@ def show_faults(details: Sequence[Mapping[str, Any]], faults: int) -> None:
     for fault in details[:SHOWN_FAULTS]:
         column = f", {fault['column']}" if fault["column"] else ""
         place = f"row {fault['row']}, line {fault['line']}{column}"
-        click.echo(f"  {place}: {fault['code']} {fault['message']}", err=True)
+        click.echo(f"  {place}: {fault['code']} {_with_options(fault['message'])}", err=True)
     if faults > min(SHOWN_FAULTS, len(details)):
         click.echo(f"  … {faults:,} faults in all", err=True)
 
@@ -88,6 +96,10 @@ def documents_of(faults: Iterable[Fault]) -> list[dict[str, Any]]:
 
 def show_json(document: Mapping[str, Any]) -> None:
     click.echo(json.dumps(document, ensure_ascii=False))
+
+
+def _with_options(message: str) -> str:
+    return _FIELD.sub(lambda field: _OPTIONS[field[1]], message)
 
 
 def _details(error: PressroomError) -> dict[str, Any]:
@@ -102,6 +114,6 @@ def _details(error: PressroomError) -> dict[str, Any]:
 def _tell(message: str, details: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         show_json({"error": message, **details})
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {_with_options(message)}", err=True)
     if details:
         show_faults(details["details"], details["faults"])

@@ -174,7 +174,7 @@ def _compress_still(
     extension = codecs.write_smallest(codings, picture.image, target, settings)
     # A first frame is not what came, and what came is no first frame.
     untouched = picture.untouched and header.frames == 1
-    coded_bytes = _size_of(target)
+    coded_bytes = _catch_up(target)
     kept = untouched and _keep_if_smaller(header, source, target, coded_bytes, options.format)
     return Compressed(_EXTENSIONS[header.format] if kept else extension, kept, *picture.image.size)
 
@@ -260,7 +260,7 @@ def _compress_animation(
     frames = animation.Animation(image, first, header.frames, finish)
     codecs.check_sides(extension, frames.size)
     _ANIMATION_WRITERS[extension](frames, target, options.quality)
-    coded_bytes = _size_of(target)
+    coded_bytes = _catch_up(target)
     kept = untouched and _keep_if_smaller(header, source, target, coded_bytes, options.format)
     return Compressed(_EXTENSIONS[header.format] if kept else extension, kept, *frames.size)
 
@@ -274,8 +274,8 @@ def _on_canvas(frame: Image.Image, size: Size) -> Image.Image:
     return canvas
 
 
-def _size_of(target: BinaryIO) -> int:
-    """Bytes; puts Python's file object back in step with the descriptor that Pillow wrote to."""
+def _catch_up(target: BinaryIO) -> int:
+    """Puts Python's file object where Pillow has written to; that many bytes it holds."""
     return target.seek(0, os.SEEK_END)
 
 

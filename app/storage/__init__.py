@@ -42,8 +42,8 @@ class Storage(Protocol):
     def put_all(self, files: Mapping[str, bytes], meanwhile: Callable[[], None] = nothing) -> None:
         """As `put`, for many small files by key: together they wait for the disk only once.
 
-        `meanwhile` is called again and again, so that a claim may be held however long it takes.
-        What it raises is raised once no file is being written any more.
+        `meanwhile` is called between files, and while a bucket lets wait, so that a claim may be
+        held however many there are. What it raises is raised once none is being written any more.
         """
 
     def copy_all(self, copies: Iterable[Copy], meanwhile: Callable[[], None] = nothing) -> set[str]:

@@ -69,6 +69,7 @@ class LocalStorage:
             drafts = [Draft(path, cleaning) for path in paths]
             for draft in drafts:
                 draft.write(paths[draft.path])
+                meanwhile()
             for draft in drafts:  # once all are written: the disk takes them together
                 os.fsync(draft.descriptor)
                 meanwhile()
