@@ -148,7 +148,7 @@ class SegmentRun:
         """Makes and records images: all at once, or one by one in a process of their own."""
         if self._segment.fruitless_claims <= FRUITLESS_CLAIMS:
             self._earlier = self._database.results.find_earlier(self._kind, urls)
-            self._under_way.enough_left = 0 if self._has_made_way else len(urls) // FEW_SHARE
+            self._under_way.call_few(0 if self._has_made_way else len(urls) // FEW_SHARE)
             self._start(urls)
             self._record_arrivals()
             return
@@ -182,7 +182,7 @@ class SegmentRun:
                 raise trouble
             self._cancellation.look_when_due()
             if self._cancellation.is_seen and self._under_way.is_quiet():
-                self._under_way.awaited = 0  # nobody begins with the others any more
+                self._under_way.abandon()
             if self._stopping.is_set():
                 stop_at = stop_at or time.monotonic() + STOP_SECONDS
                 if time.monotonic() > stop_at or self._under_way.is_quiet():
@@ -194,10 +194,9 @@ class SegmentRun:
         if has_arrived:
             self._arrived_at = now
         is_idle = now - self._arrived_at > IDLE_SECONDS
-        few_are_left = 0 < self._under_way.awaited <= self._under_way.enough_left
-        if not self._has_made_way and (is_idle or few_are_left):
+        if not self._has_made_way and (is_idle or self._under_way.are_few()):
             self._has_made_way = True
-            self._under_way.enough_left = 0
+            self._under_way.call_few(0)
             self._make_way()
 
     def _record_own(self, arrived: dict[str, Outcome]) -> None:

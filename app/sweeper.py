@@ -89,7 +89,7 @@ class Sweeper:
         if self._retention_days:
             for request_id in delete_old(self._retention_days, self._database):
                 self._each(request_id, self._remove)
-        for request_id, due_at in self._database.batches.find_untidy()[:TIDIED_A_SWEEP]:
+        for request_id, due_at in self._database.batches.find_untidy(TIDIED_A_SWEEP):
             self._each(request_id, partial(self._tidy, due_at))
 
     def _each(self, request_id: str, act: Callable[[str], None]) -> None:

@@ -35,8 +35,7 @@ Outcome = Made | Reused | ImageResult
 class UnderWay:
     """`start` and `collect` are called by one thread; only an image's stages run in others.
 
-    `awaited` counts what was started and not collected. With `enough_left` or fewer of them to
-    come, the thread is woken too. What `is_held_back` is not begun any more.
+    `awaited` counts what was started and not collected. What `is_held_back` is not begun any more.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class UnderWay:
         self._begun: set[str] = set()
         self._is_over = False
         self.awaited = 0
-        self.enough_left = 0
+        self._few = 0
 
     def is_wanted(self) -> bool:
         return not self._is_over
@@ -64,6 +63,17 @@ class UnderWay:
     def is_quiet(self) -> bool:
         """Whether nothing has been begun that is not collected."""
         return not (self._begun or self._arrivals)
+
+    def call_few(self, count: int) -> None:
+        """With so many to come or fewer the thread is woken too; with 0 it is not."""
+        self._few = count
+
+    def are_few(self) -> bool:
+        return 0 < self.awaited <= self._few
+
+    def abandon(self) -> None:
+        """Nobody begins with the others any more."""
+        self.awaited = 0
 
     def start(self, job: Job) -> None:
         self.awaited += 1
@@ -150,7 +160,7 @@ class UnderWay:
         self._begun.discard(job.url)
         if self._is_over:
             self._forget_arrivals()
-        enough = min(RECORD_IMAGES, self.awaited - self.enough_left)
+        enough = min(RECORD_IMAGES, self.awaited - self._few)
         if len(self._arrivals) >= enough or isinstance(arrival, Unavailable):
             self._has_enough.set()
 

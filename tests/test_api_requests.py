@@ -138,7 +138,7 @@ def test_requests_can_be_filtered_by_status_on_every_page(idle, stored, database
     running = [stored(datetime.now(UTC)) for _ in range(4)]
     database.batches.end(
         running[0],
-        database.batches.claim_finish(running[0]),
+        database.batches.claim_finish(running[0], 0),
         status=BatchStatus.FAILED,
         webhook=None,
     )

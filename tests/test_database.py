@@ -224,17 +224,17 @@ def test_a_url_of_a_dead_segment_is_taken_over_once(database):
 def test_the_finish_is_claimed_once_and_again_only_after_its_lease(database, accepted):
     request_id = accepted(row(1, "http://h/a"))
 
-    assert database.batches.claim_finish(request_id) == 1
-    assert database.batches.claim_finish(request_id) is None
+    assert database.batches.claim_finish(request_id, 0) == 1
+    assert database.batches.claim_finish(request_id, 0) is None
     expire_leases(database)
-    assert database.batches.claim_finish(request_id) == 2
+    assert database.batches.claim_finish(request_id, 0) == 2
     with pytest.raises(LostClaim):
         end(database, request_id, token=1)
 
 
 def test_the_end_and_its_webhook_are_one_update(database, accepted):
     request_id = accepted(row(1, "http://h/a"), webhook_url="http://me/hook")
-    token = database.batches.claim_finish(request_id)
+    token = database.batches.claim_finish(request_id, 0)
     webhook = Webhook(
         request_id,
         "http://me/hook",
@@ -250,7 +250,7 @@ def test_the_end_and_its_webhook_are_one_update(database, accepted):
     assert batch.status is BatchStatus.COMPLETED
     assert batch.webhook == webhook
     assert batch.completed_at - datetime.now(UTC) < timedelta(minutes=1)
-    assert database.batches.claim_finish(request_id) is None
+    assert database.batches.claim_finish(request_id, 0) is None
 
 
 def end(database, request_id, *, token, webhook=None):
@@ -270,7 +270,7 @@ def test_a_due_webhook_is_claimed_for_one_try(database, accepted):
     webhook = Webhook(
         request_id, "http://me/hook", "msg_1", "{}", WebhookState.PENDING, next_attempt_at=now
     )
-    end(database, request_id, token=database.batches.claim_finish(request_id), webhook=webhook)
+    end(database, request_id, token=database.batches.claim_finish(request_id, 0), webhook=webhook)
 
     assert database.batches.claim_webhook(now - timedelta(seconds=1)) is None
     claimed = database.batches.claim_webhook(now)
@@ -285,7 +285,7 @@ def test_what_a_late_try_has_to_say_is_ignored(database, accepted):
     webhook = Webhook(
         request_id, "http://me/hook", "msg_1", "{}", WebhookState.PENDING, next_attempt_at=now
     )
-    end(database, request_id, token=database.batches.claim_finish(request_id), webhook=webhook)
+    end(database, request_id, token=database.batches.claim_finish(request_id, 0), webhook=webhook)
     late = database.batches.claim_webhook(now)
     current = database.batches.claim_webhook(now + timedelta(seconds=61))
 
@@ -379,7 +379,7 @@ def test_the_view_has_the_words_of_design_b(database, accepted, status, word):
     assert view.find_one({"request_id": request_id})["status"] == "Processing"
     database.batches.end(
         request_id,
-        database.batches.claim_finish(request_id),
+        database.batches.claim_finish(request_id, 0),
         status=status,
         webhook=None,
         output_csv_path="outputs/x.csv",

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from app.config import Settings
-from app.engine.processes import worker_of
+from app.engine.processes import restart_wait, worker_of
 from app.worker import share_of
 from tests.service_process import PROJECT, environment
 
@@ -49,3 +49,12 @@ def test_a_requests_segments_go_to_the_workers_in_turn():
         workers = [worker_of(f"{request_id}:{first_row}", 3) for first_row in range(1, 600, 100)]
 
         assert sorted(workers) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_worker_that_dies_again_at_once_is_waited_for_ever_longer_and_not_after_a_life():
+    waits = [0.0]
+    for _ in range(7):
+        waits.append(restart_wait(waits[-1], lived_seconds=0.1))
+
+    assert waits[1:] == [0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+    assert restart_wait(waits[-1], lived_seconds=60) == 0.2

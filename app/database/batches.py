@@ -125,10 +125,10 @@ class Batches:
         document = self._requests.find_one({"request_id": request_id}, {"owner": 1})
         return document["owner"] if document else None
 
-    def find_processing(self, limit: int = 1000) -> Iterator[str]:
-        """The oldest requests that still run."""
+    def find_processing(self) -> Iterator[str]:
+        """The thousand oldest requests that still run."""
         found = self._requests.find({"status": "processing"}, {"request_id": 1})
-        for document in found.sort("created_at", 1).limit(limit):
+        for document in found.sort("created_at", 1).limit(1000):
             yield document["request_id"]
 
     # Working
@@ -139,7 +139,7 @@ class Batches:
             [{"$set": {"started_at": "$$NOW"}}],
         )
 
-    def claim_finish(self, request_id: str, round_number: int = 0) -> int | None:
+    def claim_finish(self, request_id: str, round_number: int) -> int | None:
         """A token for writing the output CSV; None when another writes it, or it is done.
 
         `round_number` is that in which every segment was seen to be done: a retry since then has
@@ -225,11 +225,11 @@ class Batches:
 
     # Tidying
 
-    def find_untidy(self) -> list[tuple[str, datetime]]:
-        """Requests whose folders are to be tidied by now, and since when."""
+    def find_untidy(self, limit: int) -> list[tuple[str, datetime]]:
+        """Requests whose folders are to be tidied by now, and since when; no more than `limit`."""
         due = {"clean_at": {"$ne": None}, "$expr": {"$lt": ["$clean_at", "$$NOW"]}}
         fields = {"request_id": 1, "clean_at": 1}
-        found = self._requests.find(due | {"status": _VISIBLE}, fields).limit(100)
+        found = self._requests.find(due | {"status": _VISIBLE}, fields).limit(limit)
         return [(document["request_id"], document["clean_at"]) for document in found]
 
     def tidy_later(self, request_id: str) -> None:

@@ -19,6 +19,7 @@ from app.config import PROJECT_DIR
 from app.models import SEGMENT_ROWS
 
 RESTART_SECONDS = 0.2
+MOST_RESTART_SECONDS = 5
 STOP_SECONDS = 19
 """A worker puts back what is unfinished in less; one that hangs is killed then."""
 
@@ -53,6 +54,13 @@ def worker_of(segment_id: str, workers: int) -> int:
     """
     request_id, _, first_row = segment_id.partition(":")
     return (zlib.crc32(request_id.encode()) + int(first_row) // SEGMENT_ROWS) % workers
+
+
+def restart_wait(last_seconds: float, lived_seconds: float) -> float:
+    """Seconds, each time twice as many for one that dies again at once; the least after a life."""
+    if lived_seconds > MOST_RESTART_SECONDS:
+        return RESTART_SECONDS
+    return min(max(2 * last_seconds, RESTART_SECONDS), MOST_RESTART_SECONDS)
 
 
 class _Worker:
@@ -95,20 +103,28 @@ class _Worker:
         return process
 
     def _keep(self) -> None:
+        wait_seconds = 0.0
         while True:
+            begun_at = time.monotonic()
             code = self._process.wait()
             if self._stopping.is_set():
                 return
             reason = signal.Signals(-code).name if code < 0 else f"exit {code}"
             log.warning("worker died", worker=self._number, reason=reason)
-            self._stopping.wait(RESTART_SECONDS)
-            with self._lock:
-                if self._stopping.is_set():
-                    return
-                with suppress(OSError):
-                    assert self._process.stdin
-                    self._process.stdin.close()
-                try:
-                    self._process = self._spawn()
-                except OSError as error:  # no memory, too many processes: it may pass
-                    log.warning("worker not started", worker=self._number, reason=str(error))
+            wait_seconds = restart_wait(wait_seconds, time.monotonic() - begun_at)
+            while not self._stopping.wait(wait_seconds) and not self._has_begun_again():
+                wait_seconds = restart_wait(wait_seconds, 0)
+
+    def _has_begun_again(self) -> bool:
+        with self._lock:
+            if self._stopping.is_set():
+                return False
+            with suppress(OSError):
+                assert self._process.stdin
+                self._process.stdin.close()
+            try:
+                self._process = self._spawn()
+            except OSError as error:  # no memory, too many processes: it may pass
+                log.warning("worker not started", worker=self._number, reason=str(error))
+                return False
+            return True
