@@ -23,11 +23,12 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /build/app app
 COPY samples samples
 COPY run.py .
-# GLIBC_TUNABLES as run.py sets them, for workers too.
+# Memory as run.py has it, for workers too.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=1048576:glibc.malloc.trim_threshold=1048576 \
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=4194304:glibc.malloc.trim_threshold=16777216 \
+    PILLOW_BLOCKS_MAX=4 \
     HOST=0.0.0.0 \
     PORT=8000 \
     DATA_DIR=/var/lib/pressroom/data \

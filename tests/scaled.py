@@ -24,6 +24,15 @@ def settings_of(bucket):
     }
 
 
+def environment_of(bucket):
+    """The same for a service that is a process."""
+    settings = settings_of(bucket)
+    secret = settings.pop("aws_secret_access_key").get_secret_value()
+    return {name.upper(): value for name, value in settings.items()} | {
+        "AWS_SECRET_ACCESS_KEY": secret
+    }
+
+
 def only_whole_services(config, items):
     """The others would do the same again; `plain_site` marks those that are about the plain one."""
     is_wanted = [

@@ -16,7 +16,7 @@ import requests
 import yaml
 
 from app.config import Settings
-from run import HEAP
+from run import MEMORY
 from tests.service_process import PROJECT, environment, free_port, service_process
 
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
@@ -73,10 +73,16 @@ def test_the_image_keeps_what_replicas_share_apart_from_what_is_one_machines():
     assert not own.startswith(shared)
 
 
-def test_the_image_sets_settings_and_the_heap_as_run_py_does():
-    assert IMAGE_ENVIRONMENT["GLIBC_TUNABLES"] == HEAP
-    others = {"PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "GLIBC_TUNABLES"}
+def test_the_image_sets_settings_and_memory_as_run_py_does():
+    assert IMAGE_ENVIRONMENT.items() >= MEMORY.items()
+    others = {"PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", *MEMORY}
     assert set(IMAGE_ENVIRONMENT) - others <= SETTINGS
+
+
+def test_the_workers_unit_has_memory_as_run_py_does():
+    unit = (PROJECT / "docs" / "deploy" / "pressroom-worker.service").read_text()
+
+    assert all(f"Environment={name}={value}\n" in unit for name, value in MEMORY.items())
 
 
 def test_the_health_check_tells_a_service_that_lives_from_one_that_does_not(service):

@@ -18,7 +18,7 @@ from app.errors import NotFound
 from app.intake import Upload
 from app.models import BatchOptions
 from app.storage import s3 as s3_storage
-from tests.scaled import settings_of
+from tests.scaled import environment_of, settings_of
 from tests.service_process import PROJECT, service_process
 
 BASE_URL = "http://127.0.0.1:8000"
@@ -340,19 +340,12 @@ def test_a_key_that_runs_out_midway_fails_no_image_and_work_goes_on_with_a_new_o
 # The service as a process
 
 
-def environment_of(bucket, **others):
-    settings = settings_of(bucket)
-    secret = settings.pop("aws_secret_access_key").get_secret_value()
-    named = {name.upper(): value for name, value in settings.items()}
-    return named | {"AWS_SECRET_ACCESS_KEY": secret, "LOG_LEVEL": "DEBUG"} | others
-
-
 def test_worker_processes_share_the_bucket_and_no_log_tells_its_secret(tmp_path, bucket):
     nowhere = {
         f"{name}_DIR": PROJECT / "run.py" / name for name in ("UPLOAD", "OUTPUT", "PROCESSED")
     }
     with service_process(
-        tmp_path, WORKER_PROCESSES=1, **environment_of(bucket), **nowhere
+        tmp_path, WORKER_PROCESSES=1, LOG_LEVEL="DEBUG", **environment_of(bucket), **nowhere
     ) as service:
         service.wait_until_ready()
         sample = f"{service.url}/samples/cat-240.jpg"

@@ -17,7 +17,7 @@ from app.making import IN_FLIGHT_BYTES, PIXELS_IN_FLIGHT, Fetched, ImageMaker, J
 from app.models import BatchOptions
 from app.sources import Fetcher
 from benchmarks.hostile.figures import Figure, Peak
-from run import HEAP
+from run import MEMORY
 from tests.service_process import PROJECT
 
 EIGHT = 8
@@ -36,7 +36,7 @@ class RecordingBudget(Budget):
 def eight_at_once(_folder: Path) -> Iterator[Figure]:
     for kind, source_format in (("photographs", "JPEG"), ("transparent drawings", "PNG")):
         command = [sys.executable, "-m", "benchmarks.hostile.images", source_format]
-        environment = os.environ | {"GLIBC_TUNABLES": HEAP}
+        environment = os.environ | MEMORY
         child = subprocess.run(
             command, cwd=PROJECT, check=True, capture_output=True, env=environment
         )

@@ -1,12 +1,10 @@
 """What must be true when a request has ended, however often whatever was killed before.
 
-`judge` ages what lies on the disk instead of waiting for the sweeper's time, and raises an
+`judge` ages what is stored, where it can, instead of waiting for the sweeper's time, and raises an
 AssertionError that says all that is wrong; it returns the verdict's counts for the figures.
 """
 
 import hashlib
-import os
-import time
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -15,10 +13,10 @@ from PIL import Image
 from standardwebhooks.webhooks import Webhook
 
 from tests.chaos.catalogue import normalised
+from tests.chaos.stored import AGE_SECONDS, AREAS
 from tests.chaos.world import SECRET, wait_for
 
 _TERMINAL = {"completed", "failed"}
-_AGE_SECONDS = 3600
 
 
 def judge(world, runs, *, hook=None):
@@ -63,13 +61,12 @@ class Verdict:
 def age(world, database):
     """Makes every file old, and lets every request have ended, and every webhook's hold have run
     out, long ago."""
-    long_ago = time.time() - _AGE_SECONDS
-    for path in _files(world):
-        os.utime(path, (long_ago, long_ago))
-    ended = datetime.now(UTC) - timedelta(seconds=_AGE_SECONDS)
+    ended = datetime.now(UTC) - timedelta(seconds=AGE_SECONDS)
     requests = database["processing_requests"]
     requests.update_many({"completed_at": {"$ne": None}}, {"$set": {"completed_at": ended}})
-    requests.update_many({"clean_at": {"$ne": None}}, {"$set": {"clean_at": ended}})
+    if world.stored.can_age:
+        world.stored.age()
+        requests.update_many({"clean_at": {"$ne": None}}, {"$set": {"clean_at": ended}})
     requests.update_many({"webhook.state": "pending"}, {"$set": {"webhook.next_attempt_at": ended}})
 
 
@@ -121,26 +118,21 @@ def _judge_files(verdict, world, database, request_id):
             if image.get("path"):
                 named[image["url"]].add(image["path"])
                 sizes[image["path"]] = image["bytes_out"]
-    folder = world.folder / "processed" / request_id
-    there = {f"processed/{request_id}/{path.name}": path for path in folder.iterdir()}
+    there = set(world.stored.keys(f"processed/{request_id}/"))
     verdict.none("doubled", [url for url, paths in named.items() if len(paths) > 1])
-    verdict.none("lost", sorted(sizes.keys() - there.keys()))
-    verdict.none("orphans", sorted(there.keys() - sizes.keys()))
-    torn = [key for key, path in there.items() if not _is_whole(path, sizes.get(key))]
+    verdict.none("lost", sorted(sizes.keys() - there))
+    verdict.none("orphans", sorted(there - sizes.keys()))
+    torn = [key for key in there if not _is_whole(key, world.stored.read(key), sizes.get(key))]
     verdict.none("torn", torn)
     request = database["processing_requests"].find_one({"request_id": request_id})
     for area, key in (("outputs", "output_csv_path"), ("uploads", "upload_path")):
-        keys = [
-            path.relative_to(world.folder).as_posix()
-            for path in (world.folder / area / request_id).iterdir()
-        ]
+        keys = world.stored.keys(f"{area}/{request_id}/")
         verdict.none("orphans", [found for found in keys if found != request[key]])
         verdict.none("lost", [request[key]] if request[key] not in keys else [])
 
 
-def _is_whole(path, size):
-    body = path.read_bytes()
-    digest = path.stem.rpartition("-")[2]
+def _is_whole(key, body, size):
+    digest = key.rpartition("-")[2].partition(".")[0]
     try:
         Image.open(BytesIO(body)).load()
     except OSError:
@@ -185,13 +177,6 @@ def _judge_strangers(verdict, world, database, request_ids):
         verdict.none("orphans", [f"{name}: {request_id}" for request_id in strangers])
     results = {found["_id"].partition(":")[0] for found in database["results"].find({}, {"_id": 1})}
     verdict.none("orphans", sorted(results - request_ids))
-    for area in ("uploads", "processed", "outputs"):
-        folders = {path.name for path in (world.folder / area).iterdir()} - {".gitkeep"}
-        verdict.none("orphans", sorted(f"{area}/{name}" for name in folders - request_ids))
-
-
-def _files(world):
-    for area in ("uploads", "processed", "outputs"):
-        for path in (world.folder / area).rglob("*"):
-            if path.is_file():
-                yield path
+    for area in AREAS:
+        strangers = world.stored.owners(area) - request_ids
+        verdict.none("orphans", sorted(f"{area}/{name}" for name in strangers))

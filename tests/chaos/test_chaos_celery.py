@@ -13,7 +13,9 @@ import redis
 from tests import fleet
 from tests.chaos.judge import judge
 from tests.chaos.scale import IS_LONG, SEED
+from tests.chaos.stored import Objects
 from tests.chaos.world import wait_for
+from tests.scaled import environment_of
 
 KILLS, IMAGES, DELAY_MS = (50, 500, 250) if IS_LONG else (5, 250, 100)
 TAKES_WORK_SECONDS = 20  # most of it is Python's start, on a machine that has other things to do
@@ -40,8 +42,17 @@ def connections():
 
 
 @pytest.fixture
-def site(world, broker, connections):
+def storage():
+    return "folders"
+
+
+@pytest.fixture
+def site(world, broker, connections, storage, request):
     """A web process and a worker of two processes."""
+    if storage == "bucket":
+        bucket = request.getfixturevalue("bucket")
+        world.settings |= environment_of(bucket)
+        world.stored = Objects(bucket)
     world.settings |= {
         "ENGINE": "celery",
         "CELERY_BROKER_URL": broker.url,
@@ -101,8 +112,9 @@ def kill_web_process(site, broker, dice):
 VICTIMS = (kill_worker, kill_process_of_a_pool, kill_broker, kill_web_process)
 
 
+@pytest.mark.parametrize("storage", ["folders", "bucket"])
 def test_workers_broker_and_web_processes_killed_in_turn_do_every_image_once(
-    site, broker, run, keep
+    site, broker, run, keep, storage
 ):
     dice = random.Random(SEED)
     site.start_worker()
@@ -117,7 +129,8 @@ def test_workers_broker_and_web_processes_killed_in_turn_do_every_image_once(
     site.note(f"seed {SEED}, images done at the kills {seen}")
     counts = finish_and_judge(site, request_id, run)
     keep(
-        "13 Celery: kill -9 of workers, broker and web",
+        "13 Celery: kill -9 of workers, broker and web"
+        + (", all files in a bucket" if storage == "bucket" else ""),
         runs=1,
         kills=KILLS,
         kills_before_the_end=sum(done < run.catalogue.images for done in seen),

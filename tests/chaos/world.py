@@ -27,6 +27,7 @@ from urllib.parse import quote
 import requests
 from pymongo import MongoClient
 
+from tests.chaos.stored import Folders
 from tests.fleet import WORKER
 
 PROJECT = Path(__file__).parents[2]
@@ -52,6 +53,7 @@ class World:
         self.folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         self.name = self.folder.name
         self.settings = settings
+        self.stored = Folders(self.folder)
         self.port = free_port()
         self.lives = []
         self.workers = []
