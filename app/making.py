@@ -243,7 +243,7 @@ class _MemoryFile:
         self.file = cast(BinaryIO, os.fdopen(os.memfd_create("image"), "w+b", buffering=0))
 
     def __del__(self) -> None:
-        self.file.close()
+        self.file.close()  # its thread has ended; Python warns of files that are only forgotten
 
 
 _of_thread = threading.local()
@@ -251,8 +251,10 @@ _of_thread = threading.local()
 
 @contextmanager
 def _memory_file() -> Iterator[BinaryIO]:
-    """This thread's own, empty; kept, since a thread waits for the interpreter after every call of
-    the system. Raises StorageUnavailable when there is no memory left.
+    """This thread's own, empty. Raises StorageUnavailable when there is no memory left.
+
+    It is kept from image to image: a call of the system gives the interpreter away, and with many
+    threads it takes time to have it back.
     """
     try:
         if not hasattr(_of_thread, "memory"):

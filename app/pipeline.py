@@ -166,7 +166,10 @@ class Pipeline:
             self.finish(request_id, batch.round)
 
     def begin(self, batch: Batch) -> None:
-        """The part of it that is soon done; what a retry has to put back first, a piece a call."""
+        """Submits what can be worked on; of a retry, first puts back a part of what it runs again.
+
+        Returns soon, however large the request is.
+        """
         if batch.reopening:
             reopen(batch, batch.reopening, self.database)
         elif batch.webhook_events is WebhookEvents.ALL:
