@@ -60,7 +60,7 @@ bench: $(VENV)/dev ## the service beside its peers; writes docs/benchmarks.json 
 bench-catalogue: $(VENV)/dev ## the same catalogue again, a slow host, a thin one: some 10 minutes
 	$(BIN)/python -m benchmarks --catalogue --out docs
 
-bench-large: $(VENV)/dev ## a very large job and catalogue: about half an hour, 10 GB in .data/bench
+bench-large: $(VENV)/dev ## a very large job and catalogue: about 20 minutes, 10 GB in .data/bench
 	$(BIN)/python -m benchmarks --large --out docs
 
 bench-scaling: $(VENV)/dev ## images a second by workers of ENGINE=celery: docs/scaling.md
