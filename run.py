@@ -5,7 +5,7 @@ import sys
 
 MEMORY = {
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1"
-    ":glibc.malloc.mmap_threshold=4194304:glibc.malloc.trim_threshold=16777216",
+    ":glibc.malloc.mmap_threshold=1048576:glibc.malloc.trim_threshold=1048576",
     "PILLOW_BLOCKS_MAX": "4",
 }
 """Every thread would keep freed memory of its own, and dozens of threads for months ever more.
