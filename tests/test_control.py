@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app import making
+from app.cancelling import Cancellations
 from app.database.control import Control
 from app.models import BatchStatus, RetryScope
 
@@ -93,8 +94,8 @@ def gated(settings, upload, origin, jpeg, gate, wait_for):
 @pytest.fixture
 def wait_until_noticed(monkeypatch, wait_for):
     """A function that returns once that many services have seen that a request is cancelled."""
-    noticed = set()
-    is_cancelling = Control.is_cancelling
+    noticed, begun = set(), set()
+    is_cancelling, watching = Control.is_cancelling, Cancellations.watching
 
     def look(control, request_id):
         found = is_cancelling(control, request_id)
@@ -102,8 +103,15 @@ def wait_until_noticed(monkeypatch, wait_for):
             noticed.add(control)
         return found
 
+    def watch(cancellations, *arguments, is_seen):
+        """A segment that begins later sees it in its request, and tells the others."""
+        if is_seen:
+            begun.add(cancellations)
+        return watching(cancellations, *arguments, is_seen=is_seen)
+
     monkeypatch.setattr(Control, "is_cancelling", look)
-    return lambda services=1: wait_for(lambda: len(noticed) == services, seconds=2)
+    monkeypatch.setattr(Cancellations, "watching", watch)
+    return lambda services=1: wait_for(lambda: max(len(noticed), len(begun)) >= services, seconds=5)
 
 
 @pytest.fixture
