@@ -12,8 +12,9 @@ from io import BytesIO
 from PIL import Image
 from standardwebhooks.webhooks import Webhook
 
+from app.storage.s3 import AREAS
 from tests.chaos.catalogue import normalised
-from tests.chaos.stored import AGE_SECONDS, AREAS
+from tests.chaos.stored import AGE_SECONDS
 from tests.chaos.world import SECRET, wait_for
 
 _TERMINAL = {"completed", "failed"}

@@ -11,8 +11,8 @@ from contextlib import suppress
 import obstore
 
 from app.storage import s3
+from app.storage.s3 import AREAS
 
-AREAS = ("uploads", "processed", "outputs")
 AGE_SECONDS = 3600
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from app.storage.s3 import AREAS
 from tests.chaos.judge import judge
 from tests.chaos.scale import IS_LONG
 from tests.chaos.world import wait_for
@@ -18,7 +19,6 @@ ROOM_BYTES = 2 << 20
 """MIN_FREE_BYTES where the service is to stop before the disk is full."""
 LONGEST_BYTES = 3000
 """Shorter than the upload, longer than a service's log."""
-AREAS = ("uploads", "processed", "outputs")
 REFUSALS = 3
 WAITING = re.compile(r"(segment waits|work pauses) .*disk")
 READY_WORDS = {0: "No space left", ROOM_BYTES: "fewer than MIN_FREE_BYTES"}
